@@ -1,0 +1,124 @@
+"""Makes replica documents: what each replica is told, from the stack, its slot and the master secret. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+from sipmediadeploy.protocol.replica import (
+    ConferenceAccess,
+    ConferenceDemoService,
+    CoturnService,
+    GatewayService,
+    KamailioService,
+    ReplicaDocument,
+    ScalerService,
+    Service,
+    TurnServer,
+    Vrrp,
+)
+from sipmediadeploy.protocol.secrets import agent_token, turn_secret
+from sipmediadeploy.providers.docker import addresses
+from sipmediadeploy.stack import Role, Stack
+
+
+def make_document(
+    stack: Stack,
+    subnet: IPv4Network,
+    master_secret: str,
+    image_version: str,
+    role: Role,
+    slot: int,
+    name: str,
+) -> ReplicaDocument:
+    """The document of the replica ``name`` in ``slot`` of the pool of ``role``."""
+    return ReplicaDocument(
+        stack=stack.name,
+        name=name,
+        slot=slot,
+        address=addresses.slot_address(subnet, role, slot),
+        agent_token=agent_token(master_secret, name),
+        service=_service(stack, subnet, master_secret, image_version, role, slot),
+        vrrp=_vrrp(subnet, role, slot),
+    )
+
+
+def _service(
+    stack: Stack, subnet: IPv4Network, master_secret: str, image_version: str, role: Role, slot: int
+) -> Service:
+    match role:
+        case Role.KAMAILIO:
+            return KamailioService(
+                service_address=_required_service_address(subnet, role),
+                port=stack.sip.port,
+                advertise=stack.publish,
+                domain=stack.domain,
+                network=subnet,
+                trusted=stack.sip.trusted,
+                allow=stack.sip.allow,
+            )
+        case Role.COTURN:
+            return CoturnService(
+                service_address=_required_service_address(subnet, role),
+                external_ip=stack.publish,
+                realm=stack.domain,
+                secret=turn_secret(master_secret),
+                allowed_peers=(subnet,) if stack.demo else (),
+            )
+        case Role.GATEWAY:
+            return GatewayService(
+                media_address=stack.publish or addresses.slot_address(subnet, role, slot),
+                rtp_ports=addresses.rtp_ports(stack, slot),
+                capacity=stack.pools.gateway.calls,
+                rtp_timeout_s=stack.media.rtp_timeout_s,
+                video_kbps=stack.media.video_kbps,
+                conference=conference_access(stack, subnet, master_secret),
+            )
+        case Role.CONFERENCE_DEMO:
+            return ConferenceDemoService(
+                publish=stack.publish,
+                https=stack.publish is not None,
+                page_port=443 if stack.publish is not None else 80,
+            )
+        case Role.SCALER:
+            return ScalerService(
+                stack_definition=stack,
+                subnet=subnet,
+                master_secret=master_secret,
+                image_version=image_version,
+            )
+
+
+def conference_access(stack: Stack, subnet: IPv4Network, master_secret: str) -> ConferenceAccess:
+    """How the stack's gateways reach the conference platform."""
+    demo = addresses.slot_address(subnet, Role.CONFERENCE_DEMO, 0)
+    return ConferenceAccess(
+        platform=stack.conference.platform,
+        url=stack.conference.url or f"ws://{demo}:8188/",
+        turn=stack.turn,
+        turn_server=None
+        if stack.turn == "never"
+        else TurnServer(
+            address=_required_service_address(subnet, Role.COTURN), secret=turn_secret(master_secret)
+        ),
+    )
+
+
+def _required_service_address(subnet: IPv4Network, role: Role) -> IPv4Address:
+    address = addresses.service_address(subnet, role)
+    if address is None:
+        raise ValueError(f"the pool of {role} has no service address")
+    return address
+
+
+def _vrrp(subnet: IPv4Network, role: Role, slot: int) -> Vrrp | None:
+    address = addresses.service_address(subnet, role)
+    if address is None:
+        return None
+    others = (other for other in range(addresses.SLOTS[role]) if other != slot)
+    return Vrrp(
+        service_address=address,
+        router_id=addresses.FIRST_HOST[role],
+        priority=200 - slot,
+        peers=tuple(addresses.slot_address(subnet, role, other) for other in others),
+        prefix_length=subnet.prefixlen,
+    )

@@ -1,0 +1,249 @@
+"""The stack file: one deployment, described by one YAML file, as a validated model.
+
+This module is the only place that knows the schema of ``stack.yaml``. Reading is strict: an unknown key,
+a wrong type or an impossible value is a :class:`StackError` that names the file, the line, the key and,
+for a misspelt key, the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+
+class StackError(Exception):
+    """The stack file can't be used. The message is complete: what, where and what to do."""
+
+
+class Role(StrEnum):
+    """What a replica does. ``conference-demo`` is there when the stack has no ``conference.url``."""
+
+    KAMAILIO = "kamailio"
+    COTURN = "coturn"
+    GATEWAY = "gateway"
+    SCALER = "scaler"
+    CONFERENCE_DEMO = "conference-demo"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
+DomainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Conference(_Strict):
+    """The conference platform. Without ``url`` the embedded demo conference (Janus) is deployed and used."""
+
+    platform: Literal["janus"] = "janus"
+    url: Annotated[str, StringConstraints(pattern=r"^(wss?|https?)://\S+$")] | None = None
+
+
+class Limits(_Strict):
+    """Resource limits of one replica."""
+
+    cpus: Annotated[float, Field(gt=0, le=256)] = 1.0
+    memory_mib: Annotated[int, Field(ge=64, le=1_048_576)] = 512
+
+
+class FixedPool(_Strict):
+    """A pool with a constant number of replicas."""
+
+    replicas: Annotated[int, Field(ge=1, le=8)] = 2
+    limits: Limits = Limits()
+
+
+class GatewayPool(_Strict):
+    """The gateways: between ``min`` and ``max`` replicas, each of which takes ``calls`` calls."""
+
+    min: Annotated[int, Field(ge=1, le=128)] = 1
+    max: Annotated[int, Field(ge=1, le=128)] = 4
+    calls: Annotated[int, Field(ge=1, le=64)] = 4
+    spare: Annotated[int, Field(ge=0, le=1024, description="free call places to keep ready")] = 2
+    cooldown_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    limits: Limits = Limits(cpus=2.0, memory_mib=1024)
+
+    @model_validator(mode="after")
+    def _min_le_max(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is greater than max ({self.max})")
+        return self
+
+
+class Pools(_Strict):
+    """The pools of the stack."""
+
+    kamailio: FixedPool = FixedPool(limits=Limits(cpus=1.0, memory_mib=512))
+    coturn: FixedPool = FixedPool(limits=Limits(cpus=1.0, memory_mib=512))
+    scaler: FixedPool = FixedPool(replicas=1, limits=Limits(cpus=1.0, memory_mib=512))
+    gateway: GatewayPool = GatewayPool()
+
+
+class Sip(_Strict):
+    """The SIP side."""
+
+    port: Port = 5060
+    trusted: tuple[IPv4Network, ...] = Field(
+        default=(), description="networks that flood and scanner protection leaves alone"
+    )
+    allow: tuple[IPv4Network, ...] = Field(default=(), description="networks that may call; empty: everybody")
+
+
+class Media(_Strict):
+    """Media of the calls."""
+
+    rtp_timeout_s: Annotated[float, Field(ge=2, le=3600, description="no RTP for so long ends a call")] = 30.0
+    video_kbps: Annotated[int, Field(ge=64, le=20_000, description="video bit rate asked for")] = 1500
+
+
+class Network(_Strict):
+    """The stack's bridge network on Docker. Without ``subnet`` a free /24 is chosen once."""
+
+    subnet: IPv4Network | None = None
+
+    @model_validator(mode="after")
+    def _is_24(self) -> Self:
+        if self.subnet is not None and self.subnet.prefixlen != 24:
+            raise ValueError(f"{self.subnet} is not a /24 network")
+        return self
+
+
+class Stack(_Strict):
+    """The effective stack: what the user wrote, with every default filled in."""
+
+    name: Name
+    domain: DomainName
+    provider: Literal["docker"] = "docker"
+    publish: Annotated[
+        IPv4Address | None,
+        Field(description="an address of this host at which others on the network reach the stack"),
+    ] = None
+    conference: Conference = Conference()
+    sip: Sip = Sip()
+    turn: Literal["auto", "always", "never"] = "auto"
+    media: Media = Media()
+    network: Network = Network()
+    pools: Pools = Pools()
+
+    @property
+    def demo(self) -> bool:
+        """Whether the embedded demo conference is part of the stack."""
+        return self.conference.url is None
+
+
+def load_stack(path: Path) -> Stack:
+    """Read and validate the stack file at ``path``.
+
+    Raises:
+        StackError: the file can't be read, is not YAML, or does not describe a stack.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise StackError(f"{path}: no such file. Write one with: smd init") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise StackError(f"{path}: can't be read: {e}") from None
+    return parse_stack(text, str(path))
+
+
+def parse_stack(text: str, source: str = "stack.yaml") -> Stack:
+    """Validate the text of a stack file; ``source`` names it in errors.
+
+    Raises:
+        StackError: see :func:`load_stack`. Every problem found is listed, a line each.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            data = loader.construct_document(node) if node is not None else None
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark
+        where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        raise StackError(f"{where}: not valid YAML: {e.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        raise StackError(f"{source}: not valid YAML: {e}") from None
+    if not isinstance(data, dict):
+        raise StackError(f"{source}: expected keys such as 'name: demo' and 'domain: sip.example.org'")
+    duplicate = _duplicate_key(node)
+    if duplicate is not None:
+        key, line = duplicate
+        raise StackError(f"{source}:{line}: key '{key}' is there twice; keep one")
+    try:
+        return Stack.model_validate(data)
+    except ValidationError as e:
+        raise StackError("\n".join(_explain(error, node, source) for error in e.errors())) from None
+
+
+def _duplicate_key(node: yaml.Node | None) -> tuple[str, int] | None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                return str(key.value), key.start_mark.line + 1
+            seen.add(key.value)
+            if (found := _duplicate_key(value)) is not None:
+                return found
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            if (found := _duplicate_key(item)) is not None:
+                return found
+    return None
+
+
+def _explain(error: ErrorDetails, node: yaml.Node | None, source: str) -> str:
+    loc = tuple(part for part in error["loc"] if isinstance(part, str | int))
+    dotted = ".".join(str(part) for part in loc) or "the stack"
+    where = f"{source}:{_line(node, loc)}"
+    if error["type"] == "extra_forbidden":
+        valid = _valid_keys(loc[:-1])
+        near = difflib.get_close_matches(str(loc[-1]), valid, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(valid)}"
+        return f"{where}: unknown key '{dotted}'; {hint}"
+    if error["type"] == "missing":
+        return f"{where}: '{dotted}' is missing"
+    message = re.sub(r"^Value error, ", "", error["msg"])
+    shown = error["input"]
+    value = f" (it is {shown!r})" if isinstance(shown, str | int | float | bool | None) else ""
+    return f"{where}: '{dotted}': {message}{value}"
+
+
+def _line(node: yaml.Node | None, loc: tuple[str | int, ...]) -> int:
+    line = node.start_mark.line + 1 if node is not None else 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    line, node = key.start_mark.line + 1, value
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
+
+
+def _valid_keys(loc: tuple[str | int, ...]) -> list[str]:
+    model: type[BaseModel] = Stack
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        annotation: Any = field.annotation if field is not None else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
