@@ -1,0 +1,34 @@
+# Thin on purpose: every target calls a program that can be called by hand.
+.PHONY: up down status test test-unit lint format lock bench bench-call-cost clean-machine
+
+up:            ## install what is missing, build the images, bring the stack up
+	./smd up
+
+down:          ## remove all that `make up` made
+	./smd down
+
+status:        ## the replicas and their states
+	./smd status
+
+test:          ## every test
+	tests/run all
+
+test-unit:     ## the fast tests only
+	tests/run unit
+
+lint:          ## format, lint and type checks
+	tests/run lint
+
+format:        ## put everything into the project's format
+	tests/run format
+
+lock:          ## resolve the dependencies again
+	tests/run lock
+
+bench: bench-call-cost  ## print the project's figures
+
+bench-call-cost:
+	tests/run bench call_cost
+
+clean-machine: ## the README's commands on a fresh Debian 12 root file system
+	tests/clean-machine
