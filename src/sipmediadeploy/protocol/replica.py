@@ -1,7 +1,7 @@
 """The replica document: all that one replica is told, as YAML at :data:`PATH` (mode 0600).
 
-The scaler (or ``smd up``, for the first scaler) makes it; the agent reads it, renders the role's configuration
-from it and supervises the role's service. It holds no secret but the replica's own.
+The scaler (or ``smd up``, for the first scaler) makes it; the agent reads it, renders the role's
+configuration from it and supervises the role's service. It holds no secret but the replica's own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes replica documents: what each replica is told, from the stack, its slot and the master secret. Pure."""
+"""Makes replica documents: what each replica is told, from stack, slot and master secret. Pure."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class MediaWorker(Protocol):
     def pid(self) -> int: ...
 
     async def start_sip(self, media: SipMedia, rtp_timeout_s: float) -> None:
-        """Start, or after a re-INVITE change, the SIP side. Latches the peer's source address once each time."""
+        """Start, or after a re-INVITE change, the SIP side. Latches the peer's address once each time."""
         ...
 
     async def create_peer(self, peer: str, ice: IceServers, *, send: bool) -> None:
@@ -123,7 +123,7 @@ class MediaWorker(Protocol):
         ...
 
     async def offer(self, peer: str) -> str:
-        """A complete SDP offer (candidates gathered) for the uplink: Opus and, when the call has video, H.264."""
+        """A complete SDP offer (candidates gathered) for the uplink: Opus and, with video, H.264."""
         ...
 
     async def set_answer(self, peer: str, sdp: str) -> None:
