@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from ipaddress import IPv4Address
 
@@ -37,6 +38,9 @@ class Status(_Message):
     active: bool | None = Field(
         default=None, description="holds the pool's service address (None: pool has none)"
     )
+    drained_by: str | None = Field(
+        default=None, description="'scaler' or 'operator': who drained it; None: it is not drained"
+    )
     retired: bool = Field(default=False, description="will never take a call again")
     version: str
     config_hash: str
@@ -61,6 +65,12 @@ class Gateways(_Message):
 
     term: int
     gateways: tuple[Gateway, ...]
+
+    @property
+    def revision(self) -> str:
+        """A hash (16 hex digits) of the list without the term: ``Status.gateways_revision`` of who uses it."""
+        text = "".join(gateway.model_dump_json() for gateway in self.gateways)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Order(_Message):
