@@ -44,6 +44,10 @@ SessionEnded = Callable[[str], None]
 class Session(Protocol):
     """A participant's stay in a room."""
 
+    def peer_state(self, peer: str, state: str) -> None:
+        """The call hands on what ``WorkerEvents.connection`` tells, so that a lost one is made anew."""
+        ...
+
     async def leave(self) -> None:
         """Leave the room and free all that the driver holds. Safe to call twice; never raises."""
         ...

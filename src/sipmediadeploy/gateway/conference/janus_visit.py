@@ -1,0 +1,286 @@
+"""One visit to a room: one Janus session with a publisher handle and one multistream subscriber handle.
+
+All negotiation is done by the one task that runs :meth:`Visit.run`; events only change facts and wake it up.
+So publishers who come and go quickly change what is wanted next, and never race with what is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+import structlog
+
+from sipmediadeploy.gateway.conference import janus_room, speaker
+from sipmediadeploy.gateway.conference.base import Participant
+from sipmediadeploy.gateway.conference.janus_api import Event, JanusConnection, JanusError, JanusLost
+from sipmediadeploy.gateway.conference.janus_room import Json, Publisher, Source
+from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaWorker
+
+log = structlog.get_logger(__name__)
+
+PLUGIN = "janus.plugin.videoroom"
+NO_SUCH_ROOM, ROOM_EXISTS, NO_SUCH_FEED = 426, 427, 428
+CONNECT_S = 15.0
+"""How long a peer connection may take until Janus says ``webrtcup``."""
+RECOVER_S = 3.0
+"""How long a peer connection may be ``disconnected`` before it is made anew."""
+RETRY_S = 0.5
+RETRIES = 20
+VIDEO_KBPS = 2000
+
+
+class VisitOver(Exception):
+    """The platform has ended the stay for good; the text is the reason's name."""
+
+
+class Visit:
+    """A participant's stay as long as one connection to Janus lasts."""
+
+    def __init__(self, who: Participant, worker: MediaWorker, ice: IceServers, own: set[str], number: int):
+        """``own``: the feed ids of this and earlier visits, which are never subscribed to."""
+        self._who = who
+        self._worker = worker
+        self._ice = ice
+        self._own = own
+        self._send_peer = f"send-{number}"
+        self._receive_peer = f"receive-{number}"
+        self._open_peers: list[str] = []
+        self._janus: JanusConnection | None = None
+        self._publisher = 0
+        self._subscriber = 0
+        self._subscriber_up = False
+        self._subscribed_at = 0.0
+        self._publishers: dict[str, Publisher] = {}
+        self._floor = speaker.Floor()
+        self._lines: tuple[janus_room.Line, ...] = ()
+        self._offer: Json | None = None
+        self._picture: tuple[str, str] | None = None
+        self._over: str | None = None
+        self._failed: str | None = None
+        self._retries = 0
+        self._wake = asyncio.Event()
+        self._watchdogs: dict[str, asyncio.TimerHandle] = {}
+
+    async def enter(self, url: str) -> None:
+        """Connect, join the room (made when it is not there) and publish.
+
+        Raises:
+            JanusError, JanusLost, MediaError: it did not work; call :meth:`close`.
+        """
+        self._janus = await JanusConnection.open(url, self._on_event)
+        self._janus.lost.add_done_callback(lambda _: self._wake.set())
+        self._publisher = await self._janus.attach(PLUGIN)
+        try:
+            await self._join()
+        except JanusError as e:
+            if e.code != NO_SUCH_ROOM:
+                raise
+            await self._create_room()
+            await self._join()
+        if self._who.audio or self._who.video:
+            await self._publish()
+
+    async def run(self) -> None:
+        """Keep the subscription as it is wanted. Never returns.
+
+        Raises:
+            VisitOver: kicked, or the room was closed.
+            JanusError, JanusLost, MediaError: the visit can't go on; a new one may.
+        """
+        while True:
+            self._wake.clear()
+            self._check()
+            wait = await self._step()
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def close(self) -> None:
+        """Leave the room and close the peer connections. Never raises."""
+        for watchdog in self._watchdogs.values():
+            watchdog.cancel()
+        if self._janus is not None:
+            await self._janus.close()
+        for peer in self._open_peers:
+            try:
+                await self._worker.close_peer(peer)
+            except MediaError as e:
+                log.debug("peer not closed", peer=peer, error=str(e))
+        self._open_peers.clear()
+
+    def peer_state(self, peer: str, state: str) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.peer_state`."""
+        if peer not in self._open_peers:
+            return
+        if (watchdog := self._watchdogs.pop(peer, None)) is not None:
+            watchdog.cancel()
+        if state == "failed":
+            self._fail(f"peer connection {peer} failed")
+        elif state == "disconnected":
+            loop = asyncio.get_running_loop()
+            self._watchdogs[peer] = loop.call_later(
+                RECOVER_S, self._fail, f"peer connection {peer} was disconnected for {RECOVER_S:g} s"
+            )
+
+    def _fail(self, reason: str) -> None:
+        self._failed = self._failed or reason
+        self._wake.set()
+
+    def _check(self) -> None:
+        if self._over is not None:
+            raise VisitOver(self._over)
+        if self._failed is not None:
+            raise JanusLost(self._failed)
+        if self._connection.lost.done():
+            raise JanusLost(self._connection.lost.result())
+
+    @property
+    def _connection(self) -> JanusConnection:
+        if self._janus is None:
+            raise JanusLost("not connected")
+        return self._janus
+
+    async def _join(self) -> None:
+        feed = f"smd-{secrets.token_hex(8)}"
+        self._own.add(feed)
+        await self._connection.request(
+            self._publisher,
+            {
+                "request": "join",
+                "ptype": "publisher",
+                "room": self._who.room,
+                "id": feed,
+                "display": self._who.display_name,
+            },
+        )
+
+    async def _create_room(self) -> None:
+        try:
+            await self._connection.request(
+                self._publisher, janus_room.create_body(self._who.room, VIDEO_KBPS)
+            )
+        except JanusError as e:
+            if e.code != ROOM_EXISTS:
+                raise
+
+    async def _publish(self) -> None:
+        self._open_peers.append(self._send_peer)
+        await self._worker.create_peer(self._send_peer, self._ice, send=True)
+        offer = await self._worker.offer(self._send_peer)
+        reply = await self._connection.request(
+            self._publisher, {"request": "publish"}, {"type": "offer", "sdp": offer}
+        )
+        if reply.jsep is None:
+            raise JanusLost("Janus did not answer the offer")
+        await self._worker.set_answer(self._send_peer, str(reply.jsep["sdp"]))
+
+    def _on_event(self, event: Event) -> None:
+        self._wake.set()
+        if event.kind in ("hangup", "detached"):
+            if event.handle in (self._publisher, self._subscriber):
+                self._failed = self._failed or f"{event.kind}: {event.data.get('reason', 'no reason given')}"
+        elif event.kind == "webrtcup" and event.handle == self._subscriber:
+            self._subscriber_up = True
+        elif event.kind == "event" and event.handle == self._publisher:
+            self._on_room(event.data)
+        elif event.kind == "event":
+            if event.data.get("streams"):
+                self._lines = janus_room.lines_of(event.data)
+            if event.jsep is not None and event.jsep.get("type") == "offer":
+                self._offer = event.jsep
+
+    def _on_room(self, data: Json) -> None:
+        if data.get("videoroom") == "destroyed":
+            self._over = self._over or "room-closed"
+            return
+        for publisher in janus_room.publishers_of(data):
+            if publisher.feed not in self._own:
+                self._publishers[publisher.feed] = publisher
+        for who, speaking in janus_room.speaking_of(data).items():
+            self._floor = speaker.heard(self._floor, who, speaking, time.monotonic())
+        gone = janus_room.gone_of(data)
+        if gone == "ok" and data.get("reason") == "kicked":
+            self._over = self._over or "kicked"
+        elif gone is not None and gone != "ok":
+            self._publishers.pop(gone, None)
+            self._floor = speaker.heard(self._floor, gone, False, time.monotonic())
+            self._lines = janus_room.without(self._lines, gone)
+
+    def _wanted(self) -> tuple[list[Source], float | None]:
+        audio = [s for p in self._publishers.values() if (s := p.source("audio", "opus")) is not None]
+        if not self._who.video:
+            return audio, None
+        pictures = {p.feed: s for p in self._publishers.values() if (s := p.source("video", "h264"))}
+        before = self._floor.shown
+        self._floor, wait = speaker.choose(self._floor, list(pictures), time.monotonic())
+        if self._floor.shown is None:
+            return audio, wait
+        if self._floor.shown != before:
+            shown = self._publishers[self._floor.shown]
+            log.info("picture follows", room=self._who.room, participant=shown.display)
+        return [*audio, pictures[self._floor.shown]], wait
+
+    async def _step(self) -> float | None:
+        """Do the next thing, if any; in how many seconds to look again (None: when something happens)."""
+        if self._offer is not None:
+            await self._answer_offer()
+            return 0
+        if self._lines and not self._subscriber_up:
+            left = self._subscribed_at + CONNECT_S - time.monotonic()
+            if left <= 0:
+                raise JanusLost(f"no peer connection to Janus in {CONNECT_S:g} s")
+            return left
+        wanted, wait = self._wanted()
+        step = janus_room.next_step(self._lines, wanted)
+        if step is None:
+            self._retries = 0
+            return wait
+        try:
+            await self._take(step)
+        except JanusError as e:
+            # The publisher has just gone; the event that says so is on its way.
+            self._retries += 1
+            if e.code != NO_SUCH_FEED or self._retries > RETRIES:
+                raise
+            return RETRY_S
+        return 0
+
+    async def _take(self, step: janus_room.Update | janus_room.Switch) -> None:
+        if not self._subscriber:
+            self._subscriber = await self._connection.attach(PLUGIN)
+            self._open_peers.append(self._receive_peer)
+            await self._worker.create_peer(self._receive_peer, self._ice, send=False)
+        if not self._lines and isinstance(step, janus_room.Update):
+            self._subscribed_at = time.monotonic()
+            streams = [{"feed": s.feed, "mid": s.mid} for s in step.subscribe]
+            join = {"request": "join", "ptype": "subscriber", "room": self._who.room}
+            # Without autoupdate a publisher who leaves costs no negotiation: his m-lines just fall silent.
+            await self._connection.request(
+                self._subscriber, {**join, "streams": streams, "autoupdate": False, "use_msid": False}
+            )
+            return
+        if isinstance(step, janus_room.Switch):
+            await self._worker.video_switched()
+        await self._connection.request(self._subscriber, step.body())
+        if isinstance(step, janus_room.Switch):
+            await self._show_picture()
+
+    async def _answer_offer(self) -> None:
+        offer, self._offer = self._offer, None
+        if offer is None:
+            return
+        answer = await self._worker.answer(self._receive_peer, str(offer["sdp"]))
+        await self._connection.request(
+            self._subscriber, {"request": "start"}, {"type": "answer", "sdp": answer}
+        )
+        await self._show_picture()
+
+    async def _show_picture(self) -> None:
+        picture = next((x.source for x in self._lines if x.medium == "video" and x.source), None)
+        if picture is not None and picture != self._picture:
+            await self._worker.video_switched()
+        self._picture = picture
