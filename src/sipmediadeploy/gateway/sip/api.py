@@ -49,7 +49,7 @@ class DialogEvents:
     info: Callable[[str, bytes], int] = lambda _content_type, _body: 200
     """An INFO (content type without parameters in lower case, body); returns the status of the answer."""
     offer: Callable[[str | None], Awaitable[str]] = _refuse_offer
-    """The offer of a re-INVITE or UPDATE: returns the answer. None (a re-INVITE without SDP): returns our offer."""
+    """An offer (re-INVITE, UPDATE): returns the answer. None (re-INVITE without SDP): returns an offer."""
     answer: Callable[[str], None] = lambda _sdp: None
     """The answer to an offer of ours that came in the ACK (delayed offer)."""
     refreshed: Callable[[], None] = lambda: None
