@@ -1,0 +1,1 @@
+"""Builds the stack's images: Debian bookworm, on which each pool's Ansible role is run."""

@@ -1,0 +1,106 @@
+"""The base of all images: Debian bookworm, pulled where a registry answers, else made with mmdebstrap."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+import requests
+from docker.errors import DockerException, ImageNotFound
+
+from sipmediadeploy.images.host import SUITE, HostPackages
+from sipmediadeploy.images.inputs import ImageError
+
+BASE = "smd/base"
+_REMOTE, _REMOTE_TAG = "debian", f"{SUITE}-slim"
+_PROBE_TIMEOUT_S = 5
+_MMDEBSTRAP_TIMEOUT_S = 600
+_NO_DOCS = (
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/lintian/*",
+)
+
+Report = Callable[[str], None]
+
+
+def ensure_base(client: docker.DockerClient, host: HostPackages, work: Path, report: Report) -> str:
+    """The name of the base image, which is made first if it is not there. ``work`` takes the log.
+
+    Raises:
+        ImageError: no registry answers and mmdebstrap is missing or fails.
+    """
+    name = f"{BASE}:{SUITE}"
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        if not _pull(client, report):
+            _make(client, host, work, report)
+    return name
+
+
+def _pull(client: docker.DockerClient, report: Report) -> bool:
+    try:
+        probe = docker.DockerClient.from_env(timeout=_PROBE_TIMEOUT_S)
+        probe.images.get_registry_data(f"{_REMOTE}:{_REMOTE_TAG}")
+        report(f"base image: pulling {_REMOTE}:{_REMOTE_TAG}")
+        client.images.pull(_REMOTE, _REMOTE_TAG).tag(BASE, SUITE)
+    except (DockerException, requests.RequestException):
+        return False
+    return True
+
+
+def _make(client: docker.DockerClient, host: HostPackages, work: Path, report: Report) -> None:
+    report("base image: no registry answers; making Debian bookworm with mmdebstrap")
+    if shutil.which("mmdebstrap") is None:
+        raise ImageError(
+            "base image: no container registry answers and mmdebstrap, which could make the image, is not "
+            "installed: apt-get install mmdebstrap debian-archive-keyring"
+        )
+    log = work / "debian.log"
+    with tempfile.TemporaryDirectory(prefix="smd-base-") as scratch:
+        tar = Path(scratch) / "base.tar"
+        command = mmdebstrap_command(host, Path(scratch), tar)
+        with log.open("wb") as output:
+            try:
+                code = subprocess.run(
+                    command, stdout=output, stderr=output, check=False, timeout=_MMDEBSTRAP_TIMEOUT_S
+                ).returncode
+            except subprocess.TimeoutExpired:
+                raise ImageError(
+                    f"base image: mmdebstrap took over {_MMDEBSTRAP_TIMEOUT_S} s; see {log}"
+                ) from None
+        if code:
+            tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-12:])
+            raise ImageError(f"base image: mmdebstrap failed (code {code}), all of it in {log}:\n  {tail}")
+        client.api.import_image(str(tar), repository=BASE, tag=SUITE, changes=['CMD ["/bin/sh"]'])
+
+
+def mmdebstrap_command(host: HostPackages, scratch: Path, tar: Path) -> list[str]:
+    """The command that makes the base's root file system; files it needs are written to ``scratch``.
+
+    The host's sources and settings are used to fetch packages and are not in the result.
+    """
+    command = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=tar"]
+    command += [f"--dpkgopt={line}" for line in _NO_DOCS]
+    command += ['--aptopt=Acquire::Languages "none"', '--aptopt=APT::Install-Recommends "false"']
+    if host.apt_conf:
+        conf = scratch / "95host"
+        conf.write_text(host.apt_conf)
+        command.append(f"--aptopt={conf}")
+    command.append('--customize-hook=rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap')
+    if host.sources:
+        command.append('--customize-hook=: > "$1"/etc/apt/sources.list')
+    command += ['--customize-hook=: > "$1"/etc/resolv.conf', SUITE, str(tar)]
+    if host.sources:
+        sources = scratch / "sources.list"
+        sources.write_text(host.sources)
+        command.append(str(sources))
+    return command

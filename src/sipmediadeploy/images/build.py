@@ -1,0 +1,241 @@
+"""Builds the stack's images, two side by side, and only when something they are made from has changed."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import DockerException, ImageNotFound
+
+from sipmediadeploy.images import application, inputs
+from sipmediadeploy.images.base import BASE, ensure_base
+from sipmediadeploy.images.host import SUITE, HostPackages, read_host
+from sipmediadeploy.images.inputs import ROLES, ImageError, image_name
+from sipmediadeploy.providers.docker.engine import reason
+from sipmediadeploy.stack import Role
+
+Report = Callable[[str], None]
+
+LABEL_ROLE = "smd.image"
+LABEL_VERSION = "smd.version"
+TEST_IMAGE = "smd/test"
+_BUILD_BASE = f"smd/build:{SUITE}"
+_SIDE_BY_SIDE = 2
+_STEP_TIMEOUT_S = 900
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Where images are built from and to."""
+
+    client: docker.DockerClient
+    root: Path
+    """The checkout."""
+    cache: Path
+    """Keeps what the next build can use, and the logs."""
+    report: Report
+    """Takes lines for the user."""
+
+    @property
+    def recipes(self) -> Path:
+        """The directory of the Dockerfiles."""
+        return self.root / "deploy" / "docker"
+
+    @property
+    def roles(self) -> Path:
+        """The directory of the Ansible roles."""
+        return self.root / "deploy" / "ansible"
+
+
+def ensure_images(client: docker.DockerClient, report: Report) -> str:
+    """Make sure that an image of every role is there; the version (tag) that they have.
+
+    Raises:
+        ImageError: one can't be built.
+    """
+    root = inputs.project_root()
+    version = inputs.images_version(root)
+    try:
+        if missing := [role for role in ROLES if not _is_there(client, image_name(role, version))]:
+            cache = root / ".cache" / "images"
+            cache.mkdir(parents=True, exist_ok=True)
+            _build_all(Builder(_patient(client), root, cache, report), missing, version)
+    except (DockerException, requests.RequestException, OSError, subprocess.TimeoutExpired) as e:
+        raise ImageError(f"the images can't be built: {reason(e)}") from None
+    return version
+
+
+def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
+    """Make sure that the image of the project's own test tools is there; its name.
+
+    Raises:
+        ImageError: it can't be built.
+    """
+    root = inputs.project_root()
+    parts = ("deploy/docker/test", "tests/e2e/browser/package.json", "tests/e2e/browser/package-lock.json")
+    name = f"{TEST_IMAGE}:{inputs.content_hash(root, parts)[:12]}"
+    try:
+        if not _is_there(client, name):
+            cache = root / ".cache" / "images"
+            cache.mkdir(parents=True, exist_ok=True)
+            builder = Builder(_patient(client), root, cache, report)
+            _build_base(builder, read_host())
+            browser = root / "tests" / "e2e" / "browser"
+            trees = {"Dockerfile": builder.recipes / "test" / "Dockerfile"}
+            trees |= {f"browser/{path.name}": path for path in browser.glob("package*.json")}
+            _docker_build(builder, "test", name, inputs.context_tar(trees), {"BUILD_BASE": _BUILD_BASE})
+    except (DockerException, requests.RequestException, OSError, subprocess.TimeoutExpired) as e:
+        raise ImageError(f"the test image can't be built: {reason(e)}") from None
+    return name
+
+
+def _build_all(builder: Builder, roles: Iterable[Role], version: str) -> None:
+    _build_base(builder, read_host())
+    site_packages = application.build_site_packages(builder.root, builder.cache)
+
+    def build(role: Role) -> None:
+        trees = {"dist/site-packages": site_packages}
+        if role is Role.CONFERENCE_DEMO:
+            trees["dist/web"] = application.build_web(builder.root, builder.cache)
+        _build_role(builder, role, version, trees)
+
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        futures = [pool.submit(build, role) for role in roles]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    _forget_old(builder.client, version)
+
+
+def _build_base(builder: Builder, host: HostPackages) -> None:
+    base = ensure_base(builder.client, host, builder.cache, builder.report)
+    trees = {
+        "Dockerfile": builder.recipes / "base" / "Dockerfile",
+        "bin": builder.recipes / "base" / "bin",
+        "ansible-core": application.build_ansible(builder.root, builder.cache),
+        **role_files(builder.roles, ["common"], "packages", packages_only=True),
+    }
+    context = inputs.context_tar(trees, host.files())
+    _docker_build(builder, "base", _BUILD_BASE, context, {"BASE": base})
+
+
+def _build_role(builder: Builder, role: Role, version: str, dist: Mapping[str, Path]) -> None:
+    names = ["common", str(role)]
+    trees = {
+        "Dockerfile": builder.recipes / role / "Dockerfile",
+        **role_files(builder.roles, names, "packages", packages_only=True),
+        **role_files(builder.roles, names, "ansible", packages_only=False),
+        **dist,
+    }
+    context = inputs.context_tar(trees)
+    labels = {LABEL_ROLE: str(role), LABEL_VERSION: version}
+    _docker_build(builder, role, image_name(role, version), context, {"BUILD_BASE": _BUILD_BASE}, labels)
+
+
+def role_files(roles: Path, names: Iterable[str], place: str, *, packages_only: bool) -> dict[str, Path]:
+    """What a build context needs of the Ansible directory ``roles``: the play and the named roles.
+
+    They go to ``place``. With ``packages_only``, the files and templates that a role installs are left out,
+    so that a change of them does not make the packages be installed again.
+    """
+    found = {f"{place}/{name}": roles / name for name in ("ansible.cfg", "role.yml")}
+    for name in names:
+        role = roles / "roles" / name
+        for part in sorted(role.iterdir()):
+            if not (packages_only and part.name in {"files", "templates"}):
+                found[f"{place}/roles/{name}/{part.name}"] = part
+    return found
+
+
+def _docker_build(
+    builder: Builder,
+    what: str,
+    name: str,
+    context: io.BytesIO,
+    arguments: Mapping[str, str],
+    labels: Mapping[str, str] | None = None,
+) -> None:
+    started = time.monotonic()
+    log = builder.cache / f"{what}.log"
+    builder.report(f"image {what}: building")
+    proxies = {key: os.environ[key] for key in _PROXIES if key in os.environ}
+    lines = builder.client.api.build(
+        fileobj=context,
+        custom_context=True,
+        tag=name,
+        buildargs={**proxies, **arguments},
+        labels=dict(labels or {}),
+        network_mode="host",
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    error = _follow(lines, log)
+    if error is not None:
+        tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise ImageError(f"image {what}: {error}; the last lines of {log}:\n  {tail}")
+    size = builder.client.images.get(name).attrs["Size"] / 1e6
+    builder.report(f"image {what}: done in {time.monotonic() - started:.0f} s, {size:.0f} MB")
+
+
+def _follow(lines: Iterator[Any], log: Path) -> str | None:
+    """Write the build's output to ``log``; the error that ended it, if one did."""
+    error: str | None = None
+    with log.open("w", encoding="utf-8") as output:
+        for line in lines:
+            if "stream" in line:
+                output.write(line["stream"])
+            if "error" in line:
+                error = " ".join(str(line["error"]).split())
+                output.write(f"{error}\n")
+            output.flush()
+    return error
+
+
+def _is_there(client: docker.DockerClient, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _patient(client: docker.DockerClient) -> docker.DockerClient:
+    """A client of the same engine whose requests may be silent for as long as one step of a build."""
+    del client
+    return docker.DockerClient.from_env(timeout=_STEP_TIMEOUT_S)
+
+
+def _forget_old(client: docker.DockerClient, version: str) -> None:
+    """Remove the images of versions that are neither ``version`` nor any container's."""
+    containers = client.api.containers(all=True, filters={"label": LABEL_VERSION})
+    kept = {version} | {container["Labels"][LABEL_VERSION] for container in containers}
+    for image in client.images.list(filters={"label": LABEL_ROLE}):
+        if image.labels.get(LABEL_VERSION) not in kept:
+            for tag in image.tags:
+                try:
+                    client.images.remove(tag)
+                except DockerException:
+                    continue  # in use, or another build was quicker
+
+
+def remove_build_cache(client: docker.DockerClient) -> None:
+    """Remove the base and build images; the next build begins from nothing."""
+    for name in (_BUILD_BASE, f"{BASE}:{SUITE}"):
+        try:
+            client.images.remove(name)
+        except ImageNotFound:
+            continue
