@@ -1,0 +1,44 @@
+"""Labels and names of what belongs to a stack on Docker: nothing else is ever listed or removed."""
+
+from __future__ import annotations
+
+import hashlib
+
+STACK = "smd.stack"
+KIND = "smd.kind"
+ROLE = "smd.role"
+SLOT = "smd.slot"
+NAME = "smd.name"
+ADDRESS = "smd.address"
+CONFIG_HASH = "smd.config-hash"
+VERSION = "smd.version"
+CREATED = "smd.created"
+
+REPLICA = "replica"
+PUBLISH = "publish"
+
+_INTERFACE_MAX = 15  # IFNAMSIZ - 1
+
+
+def stack_filter(stack: str) -> dict[str, str]:
+    """The engine's filter for what belongs to ``stack``."""
+    return {"label": f"{STACK}={stack}"}
+
+
+def network_name(stack: str) -> str:
+    """The name of the stack's bridge network."""
+    return f"smd-{stack}"
+
+
+def container_name(stack: str, replica: str) -> str:
+    """The name of the container of ``replica``: it always begins with ``smd-STACK-``."""
+    prefix = f"smd-{stack}-"
+    return replica if replica.startswith(prefix) else prefix + replica
+
+
+def bridge_name(stack: str) -> str:
+    """The name of the stack's bridge interface: at most 15 characters, its own for each stack."""
+    name = f"smd-{stack}"
+    if len(name) <= _INTERFACE_MAX:
+        return name
+    return f"smd-{stack[:4]}-{hashlib.sha256(stack.encode()).hexdigest()[:6]}"
