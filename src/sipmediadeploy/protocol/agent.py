@@ -68,7 +68,7 @@ class Gateways(_Message):
 
     @property
     def revision(self) -> str:
-        """A hash (16 hex digits) of the list without the term: ``Status.gateways_revision`` of who uses it."""
+        """A hash (16 hex digits) of the list, not the term: ``Status.gateways_revision`` of its user."""
         text = "".join(gateway.model_dump_json() for gateway in self.gateways)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,0 +1,92 @@
+"""The client of the agents' HTTP API, for scalers and the CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, Self
+
+import aiohttp
+from pydantic import ValidationError
+
+from sipmediadeploy.protocol.agent import Gateways, Order, Status
+from sipmediadeploy.protocol.replica import AGENT_PORT
+from sipmediadeploy.providers.base import ReplicaRecord
+
+ANSWER_LIMIT_S = 1.0
+"""A status that takes longer is no answer."""
+ORDER_LIMIT_S = 3.0
+
+
+class AgentError(Exception):
+    """An agent could not be asked, or refused. The message says how."""
+
+
+class Agents(Protocol):
+    """The agents of a stack's replicas. Every method has a time limit and raises :class:`AgentError`."""
+
+    async def status(self, record: ReplicaRecord) -> Status:
+        """What the replica says of itself."""
+        ...
+
+    async def order(self, record: ReplicaRecord, what: str, order: Order) -> None:
+        """Give the order ``what``: 'drain', 'undrain' or 'retire'."""
+        ...
+
+    async def set_gateways(self, record: ReplicaRecord, gateways: Gateways) -> None:
+        """Tell a Kamailio's agent which gateways to use."""
+        ...
+
+
+class HttpAgents:
+    """:class:`Agents` by HTTP, over connections that are kept."""
+
+    def __init__(self, token_of: Callable[[str], str], port: int = AGENT_PORT) -> None:
+        """``token_of`` gives the token of the agent of the replica with that name."""
+        self._token_of = token_of
+        self._port = port
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+        self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def status(self, record: ReplicaRecord) -> Status:
+        """See :class:`Agents`."""
+        try:
+            return Status.model_validate_json(await self._ask(record, "GET", "status", None, ANSWER_LIMIT_S))
+        except ValidationError as e:
+            raise AgentError(f"the answer is not a status: {e.error_count()} errors") from None
+
+    async def order(self, record: ReplicaRecord, what: str, order: Order) -> None:
+        """See :class:`Agents`."""
+        await self._ask(record, "POST", what, order.model_dump(mode="json"), ORDER_LIMIT_S)
+
+    async def set_gateways(self, record: ReplicaRecord, gateways: Gateways) -> None:
+        """See :class:`Agents`."""
+        await self._ask(record, "PUT", "gateways", gateways.model_dump(mode="json"), ORDER_LIMIT_S)
+
+    async def _ask(self, record: ReplicaRecord, method: str, what: str, body: Any, limit: float) -> bytes:
+        if self._session is None:
+            raise AgentError("the client is not open")
+        url = f"http://{record.address}:{self._port}/v1/{what}"
+        headers = {"Authorization": f"Bearer {self._token_of(record.name)}"}
+        timeout = aiohttp.ClientTimeout(total=limit)
+        try:
+            async with self._session.request(
+                method, url, json=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                text = await response.read()
+                if response.status >= 300:
+                    raise AgentError(
+                        f"{method} {what}: {response.status} {text[:200].decode(errors='replace')}"
+                    )
+                return text
+        except TimeoutError:
+            raise AgentError(f"{method} {what}: no answer within {limit:g} s") from None
+        except (aiohttp.ClientError, OSError) as e:
+            raise AgentError(f"{method} {what}: {e}") from None

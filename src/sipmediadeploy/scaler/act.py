@@ -1,0 +1,143 @@
+"""Acting: runs actions side by side, each with a time limit, and knows what is under way.
+
+What was asked for and not yet seen counts as there: an action stays under way until the inventory or the
+agent was read after it ended. One that failed stays, too, until its backoff is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sipmediadeploy.protocol.agent import Gateways, Order
+from sipmediadeploy.protocol.client import AgentError, Agents
+from sipmediadeploy.protocol.replica import ReplicaDocument
+from sipmediadeploy.providers.base import Provider, ProviderError, ReplicaRecord
+from sipmediadeploy.scaler.model import Action, Kind, Probe, Underway
+from sipmediadeploy.stack import Limits, Role
+
+LIMITS_S: Mapping[Kind, float] = {
+    Kind.CREATE: 180.0,
+    Kind.DELETE: 60.0,
+    Kind.DRAIN: 5.0,
+    Kind.UNDRAIN: 5.0,
+    Kind.RETIRE: 5.0,
+    Kind.SET_GATEWAYS: 5.0,
+}
+_LONGEST_BACKOFF_S: Mapping[Kind, float] = {Kind.CREATE: 120.0, Kind.DELETE: 60.0}
+_LONGEST_ORDER_BACKOFF_S = 5.0
+_UNSEEN_ORDER_S = 3.0
+"""An order whose effect has not been seen for so long may be given again."""
+
+Event = Callable[[str, Action, str], None]
+"""Told of each action: 'started', 'done' or 'failed', the action, and what went wrong."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    action: Action
+    task: asyncio.Task[None] | None = None
+    ended_at: float | None = None
+    retry_at: float | None = None
+
+
+class Executor:
+    """Runs the plan's actions on the provider and the agents."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        agents: Agents,
+        document: Callable[[Role, int, str], ReplicaDocument],
+        limits: Callable[[Role], Limits],
+        event: Event,
+    ) -> None:
+        """``document`` makes a new replica's document, ``limits`` gives a role's resource limits."""
+        self._provider = provider
+        self._agents = agents
+        self._document = document
+        self._limits = limits
+        self._event = event
+        self._entries: dict[tuple[str, str], _Entry] = {}
+        self._failures: dict[tuple[str, str], int] = {}
+
+    def start(self, action: Action, record: ReplicaRecord | None, term: int) -> None:
+        """Begin ``action`` (on ``record``, except for a creation), unless the same is under way."""
+        if action.key in self._entries:
+            return
+        entry = self._entries[action.key] = _Entry(action)
+        self._event("started", action, "")
+        entry.task = asyncio.create_task(self._run(entry, record, term))
+
+    def underway(
+        self, inventory_at: float | None, probes: Mapping[str, Probe], now: float
+    ) -> tuple[Underway, ...]:
+        """What is under way, given when the inventory and the agents were last read."""
+        for key, entry in list(self._entries.items()):
+            if _is_over(entry, inventory_at, probes, now):
+                del self._entries[key]
+        return tuple(Underway(entry.action, entry.retry_at) for entry in self._entries.values())
+
+    def awaits_inventory(self, inventory_at: float | None) -> bool:
+        """Whether a creation or deletion has ended since the inventory was read."""
+        return any(
+            entry.ended_at is not None
+            and entry.action.kind in (Kind.CREATE, Kind.DELETE)
+            and (inventory_at is None or inventory_at <= entry.ended_at)
+            for entry in self._entries.values()
+        )
+
+    async def close(self, within_s: float) -> None:
+        """Let what runs end within ``within_s`` seconds, then cancel it."""
+        tasks = [entry.task for entry in self._entries.values() if entry.task and not entry.task.done()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _run(self, entry: _Entry, record: ReplicaRecord | None, term: int) -> None:
+        action, clock = entry.action, asyncio.get_running_loop().time
+        limit = LIMITS_S[action.kind]
+        try:
+            async with asyncio.timeout(limit):
+                await self._perform(action, record, term)
+        except (ProviderError, AgentError, TimeoutError, ValueError) as e:
+            # A creation that failed says something of the provider, so that it delays the role's next one.
+            counter = (action.kind, action.role if action.kind is Kind.CREATE else action.replica_id)
+            failures = self._failures[counter] = self._failures.get(counter, 0) + 1
+            longest = _LONGEST_BACKOFF_S.get(action.kind, _LONGEST_ORDER_BACKOFF_S)
+            entry.retry_at = clock() + min(2.0 ** (failures - 1), longest)
+            self._event("failed", action, str(e) or f"not done within {limit:.0f} s")
+        else:
+            self._failures.pop((action.kind, action.role), None)
+            self._failures.pop((action.kind, action.replica_id), None)
+            self._event("done", action, "")
+        finally:
+            entry.ended_at = clock()
+
+    async def _perform(self, action: Action, record: ReplicaRecord | None, term: int) -> None:
+        if action.kind is Kind.CREATE:
+            document = self._document(action.role, action.slot, action.name)
+            await self._provider.create(document, self._limits(action.role))
+        elif action.kind is Kind.DELETE:
+            await self._provider.delete(action.replica_id)
+        elif record is None:
+            raise AgentError(f"{action.name} is not there any more")
+        elif action.kind is Kind.SET_GATEWAYS:
+            await self._agents.set_gateways(record, Gateways(term=term, gateways=action.gateways))
+        else:
+            await self._agents.order(record, action.kind, Order(term=term))
+
+
+def _is_over(entry: _Entry, inventory_at: float | None, probes: Mapping[str, Probe], now: float) -> bool:
+    if entry.ended_at is None:
+        return False
+    if entry.action.kind in (Kind.CREATE, Kind.DELETE):
+        seen = inventory_at is not None and inventory_at > entry.ended_at
+    else:
+        probe = probes.get(entry.action.replica_id)
+        answered = probe is not None and probe.answered_at is not None and probe.answered_at > entry.ended_at
+        seen = answered or now - entry.ended_at >= _UNSEEN_ORDER_S
+    return now >= entry.retry_at and seen if entry.retry_at is not None else seen

@@ -1,0 +1,95 @@
+"""Health: asks every replica's agent for its status, side by side, about once a second each.
+
+Probing does not depend on the provider: it goes on while the inventory can't be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from sipmediadeploy.protocol.agent import State, Status
+from sipmediadeploy.protocol.client import AgentError, Agents
+from sipmediadeploy.providers.base import ReplicaRecord
+from sipmediadeploy.scaler.model import Probe
+
+INTERVAL_S = 1.0
+_NEW_S = 30.0
+"""A replica first seen so soon after its creation has not worked unseen."""
+
+
+class Prober:
+    """Keeps one :class:`Probe` per replica up to date."""
+
+    def __init__(self, agents: Agents, turned_bad: Callable[[], None], limit_s: float = 1.5) -> None:
+        """``turned_bad`` is called when a replica that answered does not any more."""
+        self._agents = agents
+        self._turned_bad = turned_bad
+        self._limit_s = limit_s
+        self._probes: dict[str, Probe] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def watch(self, records: Iterable[ReplicaRecord]) -> None:
+        """Watch these replicas and no others."""
+        wanted = {record.id: record for record in records}
+        for gone in self._tasks.keys() - wanted.keys():
+            self._tasks.pop(gone).cancel()
+            self._probes.pop(gone, None)
+        for new in wanted.keys() - self._tasks.keys():
+            record = wanted[new]
+            fresh = time.time() - record.created_at < _NEW_S
+            self._probes[new] = Probe(first_seen=_now(), seen_new=fresh)
+            self._tasks[new] = asyncio.create_task(self._probe_forever(record))
+
+    def probe(self, replica_id: str) -> Probe:
+        """The newest probe of a watched replica."""
+        return self._probes[replica_id]
+
+    def all_asked(self) -> bool:
+        """Whether every watched replica has answered or failed to at least once."""
+        unasked = Probe(first_seen=0.0).error
+        return all(p.answered_at is not None or p.error != unasked for p in self._probes.values())
+
+    async def close(self) -> None:
+        """Stop probing."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _probe_forever(self, record: ReplicaRecord) -> None:
+        while True:
+            sent = _now()
+            before = self._probes[record.id]
+            try:
+                async with asyncio.timeout(self._limit_s):
+                    status = await self._agents.status(record)
+                if status.name != record.name:
+                    raise AgentError(f"{status.name} answers in its place")
+            except (AgentError, TimeoutError) as e:
+                self._probes[record.id] = replace(before, error=str(e) or "no answer in time")
+                if before.answered_at is not None and not before.error:
+                    self._turned_bad()
+            else:
+                self._probes[record.id] = answered(before, status, sent)
+            await asyncio.sleep(max(0.1, sent + INTERVAL_S - _now()))
+
+
+def answered(before: Probe, status: Status, sent: float) -> Probe:
+    """The probe after an answer to the question sent at ``sent``."""
+    ready = status.state in (State.READY, State.BUSY)
+    return replace(
+        before,
+        answered_at=sent,
+        status=status,
+        error="",
+        ready_at=sent if ready and before.ready_at is None else before.ready_at,
+        failed_since=(before.failed_since or sent) if status.state is State.FAILED else None,
+    )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

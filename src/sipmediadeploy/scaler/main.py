@@ -1,0 +1,183 @@
+"""The scaler's process: ``python -m sipmediadeploy.scaler.main [REPLICA_DOCUMENT]``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import structlog
+
+from sipmediadeploy.protocol.client import Agents, HttpAgents
+from sipmediadeploy.protocol.replica import PATH, ReplicaDocument, ScalerService, load_replica_document
+from sipmediadeploy.protocol.secrets import agent_token
+from sipmediadeploy.providers.base import Provider, ProviderError
+from sipmediadeploy.providers.docker import addresses
+from sipmediadeploy.scaler.act import Event, Executor
+from sipmediadeploy.scaler.documents import make_document
+from sipmediadeploy.scaler.journal import Journal
+from sipmediadeploy.scaler.loop import Report, Scaler
+from sipmediadeploy.scaler.model import SURGE, Target
+from sipmediadeploy.stack import Limits, Role, Stack
+
+ALIVE = Path("/run/smd/scaler.alive")
+"""Written at each step; the agent's health check looks at its age, operators at its content (JSON)."""
+
+MakeDocument = Callable[[Role, int, str], ReplicaDocument]
+
+
+def make_scaler(
+    stack: Stack,
+    subnet: IPv4Network,
+    master_secret: str,
+    version: str,
+    own_name: str,
+    provider: Provider,
+    agents: Agents,
+    event: Event,
+    report: Callable[[Report], None],
+) -> tuple[Scaler, Target, MakeDocument]:
+    """A scaler for ``stack``, what it wants, and how it makes documents."""
+
+    def document(role: Role, slot: int, name: str) -> ReplicaDocument:
+        return make_document(stack, subnet, master_secret, version, role, slot, name)
+
+    target = Target(
+        stack=stack,
+        version=version,
+        hashes={
+            (role, slot): document(role, slot, "any").service_hash() for role, slot in usable_slots(stack)
+        },
+        own_name=own_name,
+    )
+    executor = Executor(provider, agents, document, lambda role: limits_of(stack, role), event)
+    return Scaler(target, provider, agents, executor, report), target, document
+
+
+def usable_slots(stack: Stack) -> list[tuple[Role, int]]:
+    """The slots that replicas of the stack may be in: the pools' numbers and room to replace beside them."""
+    pools = stack.pools
+    wanted = {
+        Role.KAMAILIO: pools.kamailio.replicas + SURGE,
+        Role.COTURN: pools.coturn.replicas + SURGE,
+        Role.SCALER: pools.scaler.replicas + SURGE,
+        Role.GATEWAY: pools.gateway.max + SURGE,
+        Role.CONFERENCE_DEMO: 1 if stack.demo else 0,
+    }
+    return [(role, slot) for role, n in wanted.items() for slot in range(min(n, addresses.SLOTS[role]))]
+
+
+def limits_of(stack: Stack, role: Role) -> Limits:
+    """The resource limits of a replica of ``role``."""
+    pools = stack.pools
+    return {
+        Role.KAMAILIO: pools.kamailio.limits,
+        Role.COTURN: pools.coturn.limits,
+        Role.SCALER: pools.scaler.limits,
+        Role.GATEWAY: pools.gateway.limits,
+        Role.CONFERENCE_DEMO: Limits(cpus=2.0, memory_mib=1024),
+    }[role]
+
+
+def load_provider(name: str, stack: Stack) -> Provider:
+    """The provider ``name``, by entry point ``sipmediadeploy.providers``, for ``stack``.
+
+    Raises:
+        ProviderError: there is none of that name.
+    """
+    for entry in entry_points(group="sipmediadeploy.providers", name=name):
+        provider: Provider = entry.load()(stack)
+        return provider
+    raise ProviderError(f"no provider '{name}' is installed")
+
+
+class Reporter:
+    """Writes the freshness file, and tells the journal what has changed."""
+
+    def __init__(self, journal: Journal, path: Path = ALIVE) -> None:
+        """``path`` is the freshness file."""
+        self._journal = journal
+        self._path = path
+        self._last = Report(False, 0, (), 0)
+
+    def __call__(self, report: Report) -> None:
+        """Take the report of one step."""
+        if report.leading != self._last.leading:
+            self._journal.event("leads" if report.leading else "stands by", term=report.term)
+        for problem in set(report.problems) - set(self._last.problems):
+            self._journal.event("problem", problem=problem)
+        for problem in set(self._last.problems) - set(report.problems):
+            self._journal.event("problem is over", problem=problem)
+        self._last = report
+        content = {
+            "at": time.time(),
+            "leading": report.leading,
+            "term": report.term,
+            "replicas": report.replicas,
+            "problems": list(report.problems),
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        new = self._path.with_suffix(".new")
+        new.write_text(json.dumps(content), encoding="utf-8")
+        new.replace(self._path)
+
+
+async def serve(document: ReplicaDocument, service: ScalerService) -> None:
+    """Run the scaler that ``document`` describes until SIGTERM."""
+    stack, secret = service.stack_definition, service.master_secret
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    journal = Journal()
+    provider = load_provider(stack.provider, stack)
+    async with HttpAgents(lambda name: agent_token(secret, name)) as agents:
+        scaler, _, _ = make_scaler(
+            stack,
+            service.subnet,
+            secret,
+            service.image_version,
+            document.name,
+            provider,
+            agents,
+            journal.action,
+            Reporter(journal),
+        )
+        journal.event("scaler starts", stack=stack.name, version=service.image_version)
+        await scaler.run(stop)
+        journal.event("scaler stops")
+
+
+def main() -> int:
+    """Run until SIGTERM. Exit code 2: the replica document can't be used."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ]
+    )
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else PATH
+    try:
+        document = load_replica_document(path)
+    except (OSError, ValueError) as e:
+        print(f"{path}: not a replica document: {type(e).__name__}", file=sys.stderr)
+        return 2
+    if not isinstance(document.service, ScalerService):
+        print(f"{path}: this is a {document.role}, not a scaler", file=sys.stderr)
+        return 2
+    try:
+        asyncio.run(serve(document, document.service))
+    except ProviderError as e:
+        print(f"scaler: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

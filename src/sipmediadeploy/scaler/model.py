@@ -1,0 +1,235 @@
+"""The scaler's facts: what was seen, what is wanted, what is under way, what to do. Values only.
+
+Times are seconds of one monotonic clock, except where a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sipmediadeploy.protocol.agent import Gateway, State, Status
+from sipmediadeploy.providers.base import Life, ReplicaRecord
+from sipmediadeploy.stack import Role, Stack
+
+SERVICE_ADDRESS_ROLES = (Role.KAMAILIO, Role.COTURN)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the scaler waits for what, in seconds."""
+
+    silent: float = 5.0
+    """A replica that answered before and has not for so long is silent, and is replaced."""
+    failed: float = 5.0
+    """A replica that says so long that it has failed is replaced."""
+    stopped: float = 2.0
+    """A replica that the provider has seen stopped for so long is dead (engines restart what crashed)."""
+    booting: float = 90.0
+    """A replica that is not ready so long after it was made never came up."""
+    delete_silent_gateway: float = 600.0
+    """A silent gateway may carry calls that only the scaler can't see: it is deleted so late."""
+    delete_silent: float = 60.0
+    """A silent replica of another pool is deleted so late, when the others are whole."""
+    address: float = 3.0
+    """A service address with no holder, or two, for so long is a problem (moving it takes one second)."""
+    inventory_stale: float = 15.0
+    """An inventory older than this is no ground for creating or deleting."""
+    takeover: float = 15.0
+    """A scaler acts when no scaler in a lower slot has lived for so long."""
+
+
+MAX_CREATIONS = 4
+"""Replicas of one pool that are being made or booting at a time."""
+SURGE = 2
+"""How many replicas a pool may have beyond its number or ``max``, dead and leaving ones included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the agent of one replica has said, or how it fails to."""
+
+    first_seen: float
+    seen_new: bool = False
+    """Seen within seconds of its creation: it has never carried a call unless it has answered."""
+    answered_at: float | None = None
+    status: Status | None = None
+    """The last good answer; it may be old."""
+    ready_at: float | None = None
+    """When it first said that it is ready."""
+    failed_since: float | None = None
+    """Since when it says that it has failed; None: it does not."""
+    error: str = "not asked yet"
+
+    def silent_for(self, now: float) -> float:
+        """Seconds without an answer."""
+        return now - (self.first_seen if self.answered_at is None else self.answered_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One replica: the provider's record and the probe of its agent."""
+
+    record: ReplicaRecord
+    probe: Probe
+    stopped_since: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The replica's name."""
+        return self.record.name
+
+    @property
+    def status(self) -> Status | None:
+        """The last thing its agent said."""
+        return self.probe.status
+
+    @property
+    def calls(self) -> int:
+        """Calls that it had when it last answered."""
+        return self.probe.status.calls if self.probe.status else 0
+
+    @property
+    def active(self) -> bool:
+        """It said last that it holds the service address."""
+        return bool(self.probe.status and self.probe.status.active)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The world as it was seen last."""
+
+    now: float
+    replicas: tuple[Replica, ...]
+    inventory_at: float | None
+    """When the last good reading of the inventory began; None: never."""
+    inventory_error: str | None = None
+    """Why the last reading failed; None: it did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is wanted: the stack and what an up-to-date replica looks like."""
+
+    stack: Stack
+    version: str
+    hashes: Mapping[tuple[Role, int], str]
+    """The service hash of an up-to-date replica, by role and slot. These are the slots that may be used."""
+    own_name: str
+    """The name of the scaler's own replica."""
+    timing: Timing = Timing()
+
+
+class Kind(StrEnum):
+    """What an action does."""
+
+    CREATE = "create"
+    DELETE = "delete"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
+    RETIRE = "retire"
+    SET_GATEWAYS = "set_gateways"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do, and why, in an operator's words."""
+
+    kind: Kind
+    role: Role
+    name: str
+    reason: str
+    slot: int = -1
+    """``create``: where. Otherwise unused."""
+    replica_id: str = ""
+    """Everything but ``create``: on which replica."""
+    gateways: tuple[Gateway, ...] = ()
+    """``set_gateways``: the list."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a second one of the same must not be started beside."""
+        return self.kind, self.name if self.kind is Kind.CREATE else self.replica_id
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """An action that was started and has not been seen to have taken effect, or waits after a failure."""
+
+    action: Action
+    retry_at: float | None = None
+    """It failed, and may be tried again at that time; None: it runs, or its effect is not seen yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What planning carries from one step to the next."""
+
+    term: int = 0
+    demand: tuple[tuple[float, int], ...] = ()
+    """Gateways needed at past times, later entries smaller: the peak of the cool-down window comes first."""
+    started_at: float | None = None
+    flops: Mapping[Role, tuple[int, float]] = field(default_factory=dict)
+    """By role: replicas in succession that never came up, and when the last one was given up."""
+    address_trouble: Mapping[Role, float] = field(default_factory=dict)
+    """By role: since when not exactly one replica holds the service address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What planning decides."""
+
+    actions: tuple[Action, ...]
+    memory: Memory
+    problems: tuple[str, ...] = ()
+    """What is not as it should be, a sentence each."""
+
+
+class Condition(StrEnum):
+    """What the scaler makes of a replica."""
+
+    BOOTING = "booting"
+    USABLE = "usable"
+    LEAVING = "leaving"
+    """Drained or draining, by whomever."""
+    FAILED = "failed"
+    """It answers, and says that it does not work, or never came up."""
+    SILENT = "silent"
+    DEAD = "dead"
+    """The provider says that it does not run."""
+
+
+def condition(replica: Replica, now: float, timing: Timing) -> tuple[Condition, str]:
+    """What to make of ``replica`` at ``now``, and why."""
+    probe, status = replica.probe, replica.status
+    if replica.stopped_since is not None and now - replica.stopped_since >= timing.stopped:
+        return Condition.DEAD, "the provider says that it does not run"
+    silent = probe.silent_for(now)
+    if probe.answered_at is None:
+        if silent < timing.booting:
+            return Condition.BOOTING, "starting"
+        if probe.seen_new:
+            return Condition.FAILED, f"did not come up within {timing.booting:.0f} s ({probe.error})"
+        return Condition.SILENT, f"no answer for {silent:.0f} s ({probe.error})"
+    if status is None or silent >= timing.silent:
+        return Condition.SILENT, f"no answer for {silent:.0f} s ({probe.error})"
+    return _said(replica, status, now, timing)
+
+
+def _said(replica: Replica, status: Status, now: float, timing: Timing) -> tuple[Condition, str]:
+    probe = replica.probe
+    if status.retired or status.state in (State.DRAINING, State.DRAINED):
+        return Condition.LEAVING, status.reason
+    if probe.failed_since is not None and now - probe.failed_since >= timing.failed:
+        return Condition.FAILED, f"says that it has failed: {status.reason}"
+    if status.state is State.BOOTING:
+        if probe.ready_at is None and now - probe.first_seen >= timing.booting:
+            return Condition.FAILED, f"not ready within {timing.booting:.0f} s: {status.reason}"
+        return Condition.BOOTING, status.reason
+    return Condition.USABLE, status.reason
+
+
+def is_running(record: ReplicaRecord) -> bool:
+    """Whether the provider sees it running, or about to."""
+    return record.life is not Life.STOPPED

@@ -1,0 +1,184 @@
+"""What to do next: a pure function of what is wanted, what was seen, what is under way and the time.
+
+Nothing here has a clock, does I/O or logs; ``docs/decisions/0060-scaler-planning.md`` gives the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sipmediadeploy.protocol.agent import Gateway, Gateways, State
+from sipmediadeploy.protocol.replica import GATEWAY_SIP_PORT
+from sipmediadeploy.scaler.fixed_pool import plan_fixed_pool
+from sipmediadeploy.scaler.gateway_pool import plan_gateways
+from sipmediadeploy.scaler.model import (
+    SERVICE_ADDRESS_ROLES,
+    Action,
+    Condition,
+    Kind,
+    Memory,
+    Observation,
+    Plan,
+    Replica,
+    Target,
+    Underway,
+    condition,
+    is_running,
+)
+from sipmediadeploy.scaler.pool import Pool, view
+from sipmediadeploy.stack import Role
+
+
+def plan(
+    target: Target,
+    observation: Observation,
+    underway: tuple[Underway, ...] = (),
+    memory: Memory | None = None,
+) -> Plan:
+    """Decide what to do at ``observation.now``."""
+    memory = memory or Memory()
+    if memory.started_at is None:
+        memory = replace(memory, started_at=observation.now)
+    memory = replace(memory, term=_term(observation, memory))
+    pools = {role: view(role, n, target, observation, underway, memory) for role, n in limits(target).items()}
+    memory = replace(memory, flops=_forget_flops(memory, pools))
+    trouble, address_problems = _addresses(target, observation, memory)
+    memory = replace(memory, address_trouble=trouble)
+    problems = [*address_problems, *_pool_problems(pools)]
+    actions = _gateway_lists(pools, underway)
+    blind = blindness(target, observation)
+    if blind is not None:
+        return Plan(tuple(actions), memory, (f"nothing is created or deleted: {blind}", *problems))
+    for role, pool in pools.items():
+        if role is Role.GATEWAY:
+            more, demand = plan_gateways(pool, memory)
+            memory = replace(memory, demand=demand)
+        else:
+            more = plan_fixed_pool(pool)
+        memory = replace(memory, flops=_count_flops(memory, pool, more))
+        actions += more
+    return Plan(tuple(actions), memory, tuple(problems))
+
+
+def limits(target: Target) -> dict[Role, int]:
+    """By role: how many good replicas there may be (for fixed pools: are wanted)."""
+    pools = target.stack.pools
+    return {
+        Role.CONFERENCE_DEMO: 1 if target.stack.demo else 0,
+        Role.KAMAILIO: pools.kamailio.replicas,
+        Role.COTURN: pools.coturn.replicas,
+        Role.GATEWAY: pools.gateway.max,
+        Role.SCALER: pools.scaler.replicas,
+    }
+
+
+def blindness(target: Target, observation: Observation) -> str | None:
+    """Why the observer may be the broken part; None: what it sees can be acted upon."""
+    timing, now = target.timing, observation.now
+    if observation.inventory_at is None or now - observation.inventory_at > timing.inventory_stale:
+        return f"the inventory can't be read: {observation.inventory_error or 'not read yet'}"
+    if all(replica.name != target.own_name for replica in observation.replicas):
+        return f"the inventory does not list {target.own_name}, this scaler itself"
+    known = [r for r in observation.replicas if r.name != target.own_name and is_running(r.record)]
+    known = [r for r in known if r.probe.answered_at is not None]
+    silent = [r for r in known if r.probe.silent_for(now) >= timing.silent / 2]
+    if len(silent) >= 2 and 2 * len(silent) > len(known):
+        return f"{len(silent)} of {len(known)} replicas are silent at once"
+    return None
+
+
+def gateway_list(pool: Pool) -> Gateways:
+    """The gateways as Kamailio is told of them; the term is not filled in.
+
+    Those that take no new call are listed with no free place, since they may have calls.
+    """
+    listed = []
+    for member in pool.members:
+        if member.condition in (Condition.BOOTING, Condition.DEAD):
+            continue
+        status = member.replica.status
+        free = 0
+        if status and member.condition is Condition.USABLE and status.state in (State.READY, State.BUSY):
+            free = max(status.capacity - status.calls, 0)
+        address = member.replica.record.address
+        listed.append(Gateway(name=member.name, address=address, port=GATEWAY_SIP_PORT, free=free))
+    return Gateways(term=0, gateways=tuple(listed))
+
+
+def _gateway_lists(pools: Mapping[Role, Pool], underway: tuple[Underway, ...]) -> list[Action]:
+    wanted = gateway_list(pools[Role.GATEWAY])
+    told = {u.action.replica_id for u in underway if u.action.kind is Kind.SET_GATEWAYS}
+    actions = []
+    for member in pools[Role.KAMAILIO].members:
+        status, record = member.replica.status, member.replica.record
+        answers = member.condition not in (Condition.SILENT, Condition.DEAD) and status is not None
+        if not answers or record.id in told or status is None or status.gateways_revision == wanted.revision:
+            continue
+        free = sum(gateway.free for gateway in wanted.gateways)
+        reason = f"{len(wanted.gateways)} gateways, {free} places free"
+        actions.append(
+            Action(
+                Kind.SET_GATEWAYS,
+                Role.KAMAILIO,
+                member.name,
+                reason,
+                replica_id=record.id,
+                gateways=wanted.gateways,
+            )
+        )
+    return actions
+
+
+def _term(observation: Observation, memory: Memory) -> int:
+    seen = max((r.status.term for r in observation.replicas if r.status is not None), default=0)
+    return memory.term if memory.term and memory.term >= seen else seen + 1
+
+
+def _addresses(
+    target: Target, observation: Observation, memory: Memory
+) -> tuple[dict[Role, float], list[str]]:
+    """Since when each service address is not held by exactly one, and what to report of it."""
+    trouble: dict[Role, float] = {}
+    problems = []
+    for role in SERVICE_ADDRESS_ROLES:
+        names = [
+            r.name for r in observation.replicas if r.record.role is role and _holds(target, observation, r)
+        ]
+        if len(names) == 1:
+            continue
+        since = memory.address_trouble.get(role, observation.now)
+        trouble[role] = since
+        if observation.now - since >= target.timing.address:
+            who = "no replica holds" if not names else f"{' and '.join(names)} hold"
+            problems.append(f"{who} the service address of {role}")
+    return trouble, problems
+
+
+def _holds(target: Target, observation: Observation, replica: Replica) -> bool:
+    what, _ = condition(replica, observation.now, target.timing)
+    return replica.active and what not in (Condition.SILENT, Condition.DEAD)
+
+
+def _pool_problems(pools: Mapping[Role, Pool]) -> list[str]:
+    return [
+        f"{member.name}: {member.why}" for pool in pools.values() for member in pool.members if member.bad
+    ]
+
+
+def _forget_flops(memory: Memory, pools: Mapping[Role, Pool]) -> dict[Role, tuple[int, float]]:
+    return {
+        role: (count, last)
+        for role, (count, last) in memory.flops.items()
+        if not any((member.replica.probe.ready_at or 0.0) > last for member in pools[role].members)
+    }
+
+
+def _count_flops(memory: Memory, pool: Pool, actions: list[Action]) -> dict[Role, tuple[int, float]]:
+    deleted = {action.replica_id for action in actions if action.kind is Kind.DELETE}
+    gone = [m.replica for m in pool.members if m.replica.record.id in deleted and m.bad]
+    flops = dict(memory.flops)
+    if any(replica.probe.seen_new and replica.probe.ready_at is None for replica in gone):
+        count, _ = flops.get(pool.role, (0, 0.0))
+        flops[pool.role] = (min(count + 1, 16), pool.now)
+    return flops

@@ -1,0 +1,170 @@
+"""One pool as planning sees it: its members, what is under way, and the bounds of creating more. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sipmediadeploy.scaler.model import (
+    MAX_CREATIONS,
+    SURGE,
+    Action,
+    Condition,
+    Kind,
+    Memory,
+    Observation,
+    Replica,
+    Target,
+    Underway,
+    condition,
+)
+from sipmediadeploy.stack import Role
+
+_LONGEST_FLOP_DELAY_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A replica of the pool, and what to make of it."""
+
+    replica: Replica
+    condition: Condition
+    why: str
+    outdated: bool
+
+    @property
+    def name(self) -> str:
+        """The replica's name."""
+        return self.replica.name
+
+    @property
+    def bad(self) -> bool:
+        """It does not do its job and has to be replaced."""
+        return self.condition in (Condition.FAILED, Condition.SILENT, Condition.DEAD)
+
+    @property
+    def leaving_for_scaler(self) -> bool:
+        """It is drained, and not by an operator."""
+        status = self.replica.status
+        by_operator = status is not None and status.drained_by == "operator" and not status.retired
+        return self.condition is Condition.LEAVING and not by_operator
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The replicas of one role at one time."""
+
+    role: Role
+    now: float
+    target: Target
+    limit: int
+    """The greatest number of good replicas that it may have."""
+    members: tuple[Member, ...]
+    underway: tuple[Underway, ...]
+    flops: tuple[int, float] | None
+
+    @property
+    def creating(self) -> int:
+        """Replicas that have been asked for and not yet seen."""
+        return len(self._creations())
+
+    def of(self, *conditions: Condition) -> list[Member]:
+        """The members in one of ``conditions``."""
+        return [member for member in self.members if member.condition in conditions]
+
+    def may_act(self, member: Member) -> bool:
+        """Whether nothing is under way for the member, and it is not this scaler itself."""
+        if member.name == self.target.own_name:
+            return False
+        ids = {u.action.replica_id for u in self.underway if u.action.kind is not Kind.SET_GATEWAYS}
+        return member.replica.record.id not in ids
+
+    def order(self, kind: Kind, member: Member, reason: str) -> list[Action]:
+        """The action ``kind`` on ``member``, unless something is under way for it."""
+        if not self.may_act(member):
+            return []
+        return [Action(kind, self.role, member.name, reason, replica_id=member.replica.record.id)]
+
+    def free_slots(self) -> list[int]:
+        """Slots that nothing is in and nothing is being made for."""
+        taken = {member.replica.record.slot for member in self.members}
+        taken |= {creation.action.slot for creation in self._creations()}
+        return [slot for role, slot in sorted(self.target.hashes) if role is self.role and slot not in taken]
+
+    def room(self) -> int:
+        """How many replicas may be created now."""
+        if any(u.retry_at is not None and u.action.kind is Kind.CREATE for u in self._of_role()):
+            return 0
+        if self.flops is not None:
+            count, last = self.flops
+            if self.now < last + min(2.0**count, _LONGEST_FLOP_DELAY_S):
+                return 0
+        booting = len(self.of(Condition.BOOTING)) + self.creating
+        total = len(self.members) + self.creating
+        return max(0, min(MAX_CREATIONS - booting, self.limit + SURGE - total, len(self.free_slots())))
+
+    def create(self, count: int, reason: str) -> list[Action]:
+        """``count`` creations, or as many as there is room for."""
+        count = min(count, self.room())
+        number = 1 + max((_number(name) for name in self._names()), default=-1)
+        return [
+            Action(
+                Kind.CREATE,
+                self.role,
+                replica_name(self.target.stack.name, self.role, number + i),
+                reason,
+                slot,
+            )
+            for i, slot in enumerate(self.free_slots()[: max(count, 0)])
+        ]
+
+    def _of_role(self) -> list[Underway]:
+        return [u for u in self.underway if u.action.role is self.role]
+
+    def _creations(self) -> list[Underway]:
+        seen = {member.name for member in self.members}
+        return [
+            u
+            for u in self._of_role()
+            if u.action.kind is Kind.CREATE and u.retry_at is None and u.action.name not in seen
+        ]
+
+    def _names(self) -> list[str]:
+        return [member.name for member in self.members] + [u.action.name for u in self._of_role()]
+
+
+def replica_name(stack: str, role: Role, number: int) -> str:
+    """The name of a replica: ``STACK-ROLE-NUMBER``."""
+    return f"{stack}-{role}-{number}"
+
+
+def _number(name: str) -> int:
+    found = re.search(r"-(\d+)$", name)
+    return int(found.group(1)) if found else -1
+
+
+def view(
+    role: Role,
+    limit: int,
+    target: Target,
+    observation: Observation,
+    underway: tuple[Underway, ...],
+    memory: Memory,
+) -> Pool:
+    """The pool of ``role`` as observed."""
+    members = []
+    for replica in observation.replicas:
+        record = replica.record
+        if record.role is not role:
+            continue
+        what, why = condition(replica, observation.now, target.timing)
+        wanted = target.hashes.get((role, record.slot))
+        outdated = record.config_hash != wanted or record.version != target.version
+        members.append(Member(replica, what, why, outdated))
+    members.sort(key=lambda member: (member.replica.record.slot, member.name))
+    return Pool(role, observation.now, target, limit, tuple(members), underway, memory.flops.get(role))
+
+
+def named(members: list[Member]) -> str:
+    """The members' names and what is wrong with them, for a reason."""
+    return "; ".join(f"{member.name}: {member.why}" for member in members)
