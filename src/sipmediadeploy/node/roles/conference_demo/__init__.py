@@ -1,0 +1,1 @@
+"""The role ``conference-demo``: Janus and the page for browsers, behind nginx."""
