@@ -1,0 +1,115 @@
+"""What a role is to the agent: files to render, services to run, a health check that does the job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import jinja2
+
+from sipmediadeploy.protocol.agent import Gateways
+
+RUN = Path("/run/smd")
+"""Rendered configuration and sockets; on tmpfs."""
+
+
+class RoleError(Exception):
+    """A role can't do what was asked. The message says what, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFile:
+    """One rendered file."""
+
+    content: str
+    owner: str = "root"
+    """The user that reads it; its directory is that user's too."""
+    mode: int = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The outcome of one health check."""
+
+    ok: bool
+    reason: str
+    """What is wrong, or what was seen, in an operator's words."""
+    calls: int = 0
+    capacity: int = 0
+    retired: bool = False
+
+
+class Orders(Protocol):
+    """What a role does beyond rendering when it is told to take no more work."""
+
+    async def drain(self) -> None:
+        """Take no new work.
+
+        Raises:
+            RoleError: the service did not take the order.
+        """
+        ...
+
+    async def undrain(self) -> None:
+        """Take new work again. Raises RoleError like :meth:`drain`."""
+        ...
+
+    async def retire(self) -> None:
+        """Never take new work again. Raises RoleError like :meth:`drain`."""
+        ...
+
+
+class NodeRole(Orders, Protocol):
+    """One role on one replica."""
+
+    services: tuple[str, ...]
+    """The supervisor's names of the role's services, in the order in which they are started."""
+
+    def render(self) -> dict[Path, RenderedFile]:
+        """Every file that the services need. Pure.
+
+        Raises:
+            RoleError: the document asks for something impossible.
+        """
+        ...
+
+    async def check(self) -> Health:
+        """Have the service do its job once, within about half a second. Never raises."""
+        ...
+
+    async def set_gateways(self, gateways: Gateways) -> None:
+        """Use these gateways from now on. Only for kamailio.
+
+        Raises:
+            RoleError: wrong role, or the service did not take the list (it is kept and tried again).
+        """
+        ...
+
+
+class NoOrders:
+    """For roles whose service needs no telling: the agent's own record is enough."""
+
+    async def drain(self) -> None:
+        """Nothing to tell the service."""
+
+    async def undrain(self) -> None:
+        """Nothing to tell the service."""
+
+    async def retire(self) -> None:
+        """Nothing to tell the service."""
+
+    async def set_gateways(self, gateways: Gateways) -> None:
+        """Refused: only Kamailio has gateways."""
+        raise RoleError(f"this replica takes no gateway list ({len(gateways.gateways)} sent): not a kamailio")
+
+
+def render_template(package: str, template: str, /, **values: object) -> str:
+    """Render a role's template; an undefined name in it is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(package, "."),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 configuration files, not HTML; values are validated models
+    )
+    return environment.get_template(template).render(**values)

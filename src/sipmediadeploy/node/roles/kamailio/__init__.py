@@ -1,0 +1,1 @@
+"""Kamailio: the proxy between the world and the gateways."""

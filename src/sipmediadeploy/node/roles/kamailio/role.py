@@ -1,0 +1,97 @@
+"""The role kamailio on one replica."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from sipmediadeploy.node.probes import ProbeError, sip_options
+from sipmediadeploy.node.roles import keepalived
+from sipmediadeploy.node.roles.base import RUN, Health, NoOrders, RenderedFile, RoleError, render_template
+from sipmediadeploy.node.roles.kamailio import rpc
+from sipmediadeploy.node.roles.kamailio.gateways import dispatcher_list, silent_gateways
+from sipmediadeploy.protocol.agent import Gateways
+from sipmediadeploy.protocol.replica import GATEWAY_SIP_PORT, KamailioService, ReplicaDocument
+
+LOOPBACK = IPv4Address("127.0.0.1")
+USER = "kamailio"
+
+
+class KamailioRole(NoOrders):
+    """Renders Kamailio's configuration, checks it by OPTIONS and keeps its gateway list."""
+
+    services = ("kamailio", keepalived.SERVICE)
+
+    def __init__(
+        self, document: ReplicaDocument, service: KamailioService, interface: str, gateways: Gateways
+    ) -> None:
+        self._document = document
+        self._service = service
+        self._interface = interface
+        self._gateways = gateways
+        self.directory = RUN / "kamailio"
+
+    def render(self) -> dict[Path, RenderedFile]:
+        """See :class:`NodeRole`."""
+        config = render_config(self._document, self._service, self.directory)
+        files = {
+            self.directory / "kamailio.cfg": RenderedFile(config, USER),
+            self.directory / "dispatcher.list": RenderedFile(dispatcher_list(self._gateways), USER),
+        }
+        return files | keepalived.render(self._document, self._interface)
+
+    async def check(self) -> Health:
+        """Healthy means: OPTIONS to the loopback socket is answered 200."""
+        try:
+            await sip_options(LOOPBACK, self._service.port, timeout_s=0.4)
+        except ProbeError as e:
+            return Health(False, f"kamailio: {e}")
+        return Health(True, "answers OPTIONS")
+
+    async def set_gateways(self, gateways: Gateways) -> None:
+        """See :class:`NodeRole`."""
+        if gateways.gateways == self._gateways.gateways:
+            return
+        try:
+            listing = await rpc.call(self.directory / "rpc.sock", "dispatcher.list")
+            silent = silent_gateways(listing) if isinstance(listing, dict) else frozenset()
+            text = dispatcher_list(gateways, silent)
+            self._gateways = gateways
+            _overwrite(self.directory / "dispatcher.list", text)
+            await rpc.call(self.directory / "rpc.sock", "dispatcher.reload")
+        except rpc.RpcError as e:
+            raise RoleError(f"kamailio did not take the gateway list: {e}") from None
+        except OSError as e:
+            raise RoleError(f"the gateway list can't be written: {e}") from None
+
+
+def render_config(document: ReplicaDocument, service: KamailioService, run: Path) -> str:
+    """Kamailio's configuration. Pure.
+
+    Raises:
+        RoleError: the two ports of the service address are the same.
+    """
+    if service.port == service.gateway_port:
+        raise RoleError(
+            f"sip.port {service.port} is the port of the gateways' socket; choose another one than that"
+        )
+    return render_template(
+        "sipmediadeploy.node.roles.kamailio",
+        "kamailio.cfg.j2",
+        address=document.address,
+        service_address=service.service_address,
+        port=service.port,
+        gateway_port=service.gateway_port,
+        gateway_sip_port=GATEWAY_SIP_PORT,
+        advertise=service.advertise,
+        domain=service.domain,
+        network=service.network,
+        trusted=service.trusted,
+        allow=service.allow,
+        run=run,
+    )
+
+
+def _overwrite(path: Path, text: str) -> None:
+    """In place: the file stays its owner's, and Kamailio reads it only when told to."""
+    path.write_text(text, encoding="utf-8")
