@@ -52,8 +52,8 @@ class DialogEvents:
     """An offer (re-INVITE, UPDATE): returns the answer. None (re-INVITE without SDP): returns an offer."""
     answer: Callable[[str], None] = lambda _sdp: None
     """The answer to an offer of ours that came in the ACK (delayed offer)."""
-    refreshed: Callable[[], None] = lambda: None
-    """The other side has refreshed the session (RFC 4028) by re-INVITE or UPDATE."""
+    expired: Callable[[], None] = lambda: None
+    """The session timer has run out, or its refresh was refused (RFC 4028, section 10)."""
     ack_timeout: Callable[[], None] = lambda: None
     """No ACK for our 2xx within 32 s (RFC 3261, section 13.3.1.4)."""
 
