@@ -4,8 +4,9 @@ A worker carries one call. On the SIP side it has up to one audio and one video 
 conference side any number of WebRTC peer connections:
 
 * *uplink*: what the terminal sends. It goes out of the peer connection that was created with ``send=True``.
-* *downlink*: what the terminal gets. Every audio stream received on any peer connection is mixed into it; the
-  picture is the most recently received video stream, held back until an IDR after :meth:`MediaWorker.video_switched`.
+* *downlink*: what the terminal gets. Every audio stream received on any peer connection is mixed into it;
+  the picture is the most recently received video stream, held back until an IDR after
+  :meth:`MediaWorker.video_switched`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,166 @@
+"""A call's media graph: one pipeline with the SIP leg, the mix, the picture and the peer connections."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaStats, SipMedia
+from sipmediadeploy.gateway.media.downlink import Downlink
+from sipmediadeploy.gateway.media.gstreamer import GLib, Gst, Outlet, link, make
+from sipmediadeploy.gateway.media.peer import Peer, PeerEvents, Uplink
+from sipmediadeploy.gateway.media.sip_leg import LegEvents, SipLeg, same_streams
+from sipmediadeploy.gateway.media.sip_stream import Numbering, audio_rate, receives, sends
+
+_KEYFRAME_WANTED_INTERVAL_S = 1.0
+
+Emit = Callable[..., None]
+"""``emit(event, *arguments)``; safe to call from any thread."""
+
+
+class MediaGraph:
+    """What the worker does for its call; its methods are those of ``MediaWorker``, run in the main thread."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._peers: dict[str, Peer] = {}
+        self._leg: SipLeg | None = None
+        self._outlets: list[Outlet] = []
+        self._keyframe_asked = 0.0
+        self._numbering: dict[int, Numbering] = {}
+        self._timeout_s = 0.0
+        self._heard = (0, 0.0)
+        self._pipeline = Gst.Pipeline.new(None)
+        self._audio_up = make("tee", allow_not_linked=True)
+        self._video_up = make("tee", allow_not_linked=True)
+        for tee in (self._audio_up, self._video_up):
+            self._pipeline.add(tee)
+        self._down = Downlink(self._pipeline)
+        bus = self._pipeline.get_bus()
+        bus.add_signal_watch()
+        bus.connect("message::error", self._error)
+        bus.connect("message::latency", lambda *_: self._pipeline.recalculate_latency())
+        self._pipeline.set_state(Gst.State.PLAYING)
+        GLib.timeout_add(500, self._watch_rtp)
+
+    def start_sip(self, media: SipMedia, rtp_timeout_s: float) -> None:
+        """Start or change the SIP side."""
+        self._timeout_s = rtp_timeout_s
+        self._heard = (-1, time.monotonic())
+        old = self._leg.media if self._leg else None
+        if self._leg is not None and same_streams(self._leg.media, media):
+            self._leg.change(media)
+        else:
+            self._replace_leg(media)
+        if media.video is not None:
+            if sends(media.video.direction) and (
+                old is None or old.video is None or not sends(old.video.direction)
+            ):
+                self._down.hold_video()
+                self._down.request_keyframe()
+            if receives(media.video.direction) and old is not None:
+                self._request_terminal_keyframe()
+
+    def _replace_leg(self, media: SipMedia) -> None:
+        if self._leg is not None:
+            self._numbering |= self._leg.numbering()
+            self._drop_leg()
+        if media.audio is not None:
+            self._down.start_audio(audio_rate(media.audio.codec))
+        leg = SipLeg(
+            media, LegEvents(self._keyframe_wanted, lambda d: self._emit("dtmf", d)), self._numbering
+        )
+        self._pipeline.add(leg.bin)
+        self._leg = leg
+        for name, up in (("audio", self._audio_up), ("video", self._video_up)):
+            if leg.pad(f"{name}_src") is not None:
+                link(leg.pad(f"{name}_src"), up.get_static_pad("sink"))
+        leg.bin.sync_state_with_parent()
+        for name, down in (("audio", self._down.audio), ("video", self._down.video)):
+            if leg.pad(f"{name}_sink") is not None:
+                self._outlets.append(Outlet(down, leg.pad(f"{name}_sink")))
+
+    def _drop_leg(self) -> None:
+        assert self._leg is not None
+        for outlet in self._outlets:
+            outlet.close()
+        self._outlets.clear()
+        leg, self._leg = self._leg, None
+        leg.close()
+        self._pipeline.remove(leg.bin)
+
+    def create_peer(self, peer: str, ice: IceServers, send: bool) -> None:
+        """Create a peer connection."""
+        if peer in self._peers:
+            raise MediaError(f"peer connection {peer} exists already")
+        events = PeerEvents(
+            state=lambda state: self._emit("connection", peer, state),
+            audio_added=self._down.add_audio,
+            video_added=self._down.add_video,
+            other_added=self._down.drain,
+            removed=self._down.remove,
+        )
+        self._peers[peer] = Peer(self._pipeline, ice, self._uplink() if send else None, events)
+
+    def _uplink(self) -> Uplink:
+        video = self._leg.media.video if self._leg else None
+        profile = video.profile_level_id if video else "42e01f"
+        tee = self._video_up if video else None
+        return Uplink(self._audio_up, tee, profile, self._request_terminal_keyframe)
+
+    def peer(self, name: str) -> Peer:
+        """A peer connection by its id."""
+        try:
+            return self._peers[name]
+        except KeyError:
+            raise MediaError(f"no peer connection {name}") from None
+
+    def close_peer(self, peer: str) -> None:
+        """Close a peer connection; one that is gone already is fine."""
+        found = self._peers.pop(peer, None)
+        if found is not None:
+            found.close()
+
+    def video_switched(self) -> None:
+        """Hold the picture back until an IDR, and ask for one."""
+        self._down.hold_video()
+        self._down.request_keyframe()
+
+    def send_keyframe(self) -> None:
+        """Ask the conference for a key frame."""
+        self._down.request_keyframe()
+
+    def stats(self) -> MediaStats:
+        """Counters of the SIP side."""
+        return self._leg.stats() if self._leg else MediaStats()
+
+    def _request_terminal_keyframe(self) -> None:
+        if self._leg is not None:
+            self._leg.request_keyframe()
+
+    def _keyframe_wanted(self) -> None:
+        now = time.monotonic()
+        if now - self._keyframe_asked >= _KEYFRAME_WANTED_INTERVAL_S:
+            self._keyframe_asked = now
+            self._emit("keyframe_wanted")
+
+    def _watch_rtp(self) -> bool:
+        leg, now = self._leg, time.monotonic()
+        if leg is None or not leg.expects_rtp() or self._timeout_s <= 0:
+            self._heard = (-1, now)
+            return True
+        stats = leg.stats()
+        packets = stats.audio_in.packets + stats.video_in.packets
+        seen, since = self._heard
+        if packets != seen:
+            self._heard = (packets, now)
+        elif now - since >= self._timeout_s:
+            self._heard = (packets, now)
+            self._emit("rtp_timeout")
+        return True
+
+    def _error(self, _bus: Any, message: Any) -> None:
+        error, detail = message.parse_error()
+        where = message.src.get_path_string() if message.src else "?"
+        self._emit("fatal", f"GStreamer: {error.message.rstrip('.')} ({where}; {(detail or '')[-300:]})")

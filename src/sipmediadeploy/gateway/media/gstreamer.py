@@ -1,0 +1,122 @@
+"""GStreamer in a worker: its bindings, start-up and the few helpers that every part of the graph needs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import gi
+
+for _name in ("Gst", "GstNet", "GstSdp", "GstVideo", "GstWebRTC", "GstRtp"):
+    gi.require_version(_name, "1.0")
+from gi.repository import Gio, GLib, Gst, GstNet, GstRtp, GstSdp, GstVideo, GstWebRTC  # noqa: E402
+
+from sipmediadeploy.gateway.media.api import MediaError  # noqa: E402
+
+__all__ = ["GLib", "Gio", "Gst", "GstNet", "GstRtp", "GstSdp", "GstVideo", "GstWebRTC"]
+
+Element = Any
+Pad = Any
+
+_USED = (
+    "alawdec alawenc audiomixer audioresample audiotestsrc capsfilter fakesink h264parse input-selector"
+    " funnel level mulawdec mulawenc nicesink nicesrc dtlssrtpenc srtpenc opusdec opusenc rtpbin rtph264depay"
+    " rtph264pay rtpopusdepay rtpopuspay rtppcmadepay rtppcmapay rtppcmudepay rtppcmupay tee udpsink"
+    " udpsrc valve webrtcbin"
+)
+
+
+def start() -> None:
+    """Initialise GStreamer and load every plugin that a call uses, so that a call starts at once.
+
+    Raises:
+        MediaError: an element is not installed.
+    """
+    os.environ.setdefault("GST_REGISTRY_FORK", "no")
+    Gst.init(None)
+    missing = []
+    for name in _USED.split():
+        factory = Gst.ElementFactory.find(name)
+        if factory is None or factory.load() is None:
+            missing.append(name)
+    if missing:
+        raise MediaError(f"GStreamer elements are not installed: {', '.join(missing)}")
+    make("dtlsdec")  # the first one makes the process' certificate, which takes up to 0.7 s
+
+
+def make(factory: str, **properties: object) -> Element:
+    """An element with its properties (``_`` in a name stands for ``-``).
+
+    Raises:
+        MediaError: no such element.
+    """
+    element = Gst.ElementFactory.make(factory, None)
+    if element is None:
+        raise MediaError(f"GStreamer element {factory} is not installed")
+    for name, value in properties.items():
+        element.set_property(name.replace("_", "-"), value)
+    return element
+
+
+def parse_bin(description: str) -> Element:
+    """A bin from a launch line, with no ghost pads yet."""
+    return Gst.parse_bin_from_description(description, False)
+
+
+def ghost(container: Element, name: str, pad: Pad) -> Pad:
+    """Show ``pad`` of an inner element as pad ``name`` of its bin."""
+    outer = Gst.GhostPad.new(name, pad)
+    outer.set_active(True)
+    container.add_pad(outer)
+    return outer
+
+
+def link(source: Pad, sink: Pad) -> None:
+    """Link two pads.
+
+    Raises:
+        MediaError: they do not fit.
+    """
+    result = source.link(sink)
+    if result != Gst.PadLinkReturn.OK:
+        raise MediaError(f"cannot link {source.get_name()} to {sink.get_name()}: {result.value_nick}")
+
+
+def remove(pipeline: Element, *elements: Element) -> None:
+    """Stop elements and take them out of the pipeline."""
+    for element in elements:
+        element.set_locked_state(True)
+        element.set_state(Gst.State.NULL)
+        pipeline.remove(element)
+
+
+class Outlet:
+    """One branch of a tee that can be taken off while data flows."""
+
+    def __init__(self, tee: Element, sink: Pad) -> None:
+        self._tee = tee
+        self._pad = tee.request_pad_simple("src_%u")
+        link(self._pad, sink)
+
+    def close(self) -> None:
+        """Take the branch off."""
+        peer = self._pad.get_peer()
+        if peer is not None:
+            self._pad.unlink(peer)
+        self._tee.release_request_pad(self._pad)
+
+
+def force_key_unit() -> Any:
+    """The upstream event that asks a sender for a key frame."""
+    return GstVideo.video_event_new_upstream_force_key_unit(Gst.CLOCK_TIME_NONE, True, 0)
+
+
+def is_force_key_unit(event: Any) -> bool:
+    """Whether an event is :func:`force_key_unit`."""
+    return bool(GstVideo.video_event_is_force_key_unit(event))
+
+
+def first_caps(pad: Pad) -> Any:
+    """The structure of a pad's caps (its current ones, or what it could have)."""
+    caps = pad.get_current_caps() or pad.query_caps(None)
+    return caps.get_structure(0)

@@ -1,0 +1,120 @@
+"""A pair of UDP sockets, RTP and RTCP, with symmetric sending that latches the peer's real address once.
+
+A terminal behind NAT sends from another address than its SDP says (RFC 4961). The first valid packet after
+each negotiation tells where; it is looked at by a pad probe that then takes itself off, so no Python runs per
+packet.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from sipmediadeploy.gateway.media.api import MediaError
+from sipmediadeploy.gateway.media.gstreamer import Element, Gio, Gst, GstNet, Pad, make
+
+_RTCP_TYPES = range(200, 208)
+
+
+class _FirstPacket:
+    """A probe that stays until ``accept(address, port, first two bytes)`` says that this was the packet."""
+
+    def __init__(self, pad: Pad, accept: Callable[[str, int, bytes], bool]) -> None:
+        self._pad = pad
+        self._accept = accept
+        self._open = True
+        self._id = pad.add_probe(Gst.PadProbeType.BUFFER, self._probe)
+
+    def _probe(self, _pad: Pad, info: Any) -> Any:
+        if not self._open:
+            return Gst.PadProbeReturn.OK
+        buffer = info.get_buffer()
+        meta = GstNet.buffer_get_net_address_meta(buffer)
+        if meta is None or not self._accept(
+            meta.addr.get_address().to_string(), meta.addr.get_port(), buffer.extract_dup(0, 2)
+        ):
+            return Gst.PadProbeReturn.OK
+        self._open = False
+        return Gst.PadProbeReturn.REMOVE
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._pad.remove_probe(self._id)
+
+
+class RtpSocket:
+    """Sources and sinks of one stream on ``port`` (RTP) and ``port + 1`` (RTCP)."""
+
+    def __init__(self, address: str, port: int) -> None:
+        """Bind the ports.
+
+        Raises:
+            MediaError: a port is taken or the address is not this machine's.
+        """
+        self._sockets: list[Any] = []
+        try:
+            for p in (port, port + 1):
+                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                self._sockets.append(Gio.Socket.new_from_fd(s.detach()))
+                raw = self._sockets[-1]
+                raw.bind(Gio.InetSocketAddress.new_from_string(address, p), False)
+        except Exception as error:
+            self.close()
+            raise MediaError(f"cannot bind UDP {address}:{p}: {error}") from error
+        rtp, rtcp = self._sockets
+        self.rtp_src, self.rtcp_src = _source(rtp), _source(rtcp)
+        self.rtp_sink, self.rtcp_sink = _sink(rtp), _sink(rtcp)
+        self._payload_types: frozenset[int] = frozenset()
+        self._rtp_from: str | None = None
+        self._waiting: list[_FirstPacket] = []
+
+    @property
+    def elements(self) -> tuple[Element, ...]:
+        """All four elements."""
+        return self.rtp_src, self.rtcp_src, self.rtp_sink, self.rtcp_sink
+
+    def send_to(self, address: str, port: int, payload_types: frozenset[int]) -> None:
+        """Send there, until the first RTP packet of ``payload_types`` shows where the peer really is."""
+        for waiting in self._waiting:
+            waiting.close()
+        self._payload_types, self._rtp_from = payload_types, None
+        _aim(self.rtp_sink, address, port)
+        _aim(self.rtcp_sink, address, port + 1)
+        self._waiting = [
+            _FirstPacket(self.rtp_src.get_static_pad("src"), self._latch_rtp),
+            _FirstPacket(self.rtcp_src.get_static_pad("src"), self._latch_rtcp),
+        ]
+
+    def _latch_rtp(self, address: str, port: int, head: bytes) -> bool:
+        if len(head) < 2 or head[0] >> 6 != 2 or head[1] & 0x7F not in self._payload_types:
+            return False
+        _aim(self.rtp_sink, address, port)
+        _aim(self.rtcp_sink, address, port + 1)
+        self._rtp_from = address
+        return True
+
+    def _latch_rtcp(self, address: str, port: int, head: bytes) -> bool:
+        if len(head) < 2 or head[0] >> 6 != 2 or head[1] not in _RTCP_TYPES or address != self._rtp_from:
+            return False  # RTCP alone proves nothing: it follows RTP's address, with a port of its own
+        _aim(self.rtcp_sink, address, port)
+        return True
+
+    def close(self) -> None:
+        """Give the ports back."""
+        for s in self._sockets:
+            s.close()
+
+
+def _source(sock: Any) -> Element:
+    return make("udpsrc", socket=sock, close_socket=False)
+
+
+def _sink(sock: Any) -> Element:
+    return make("udpsink", socket=sock, close_socket=False, sync=False, **{"async": False})
+
+
+def _aim(sink: Element, address: str, port: int) -> None:
+    sink.emit("clear")
+    sink.emit("add", address, port)
