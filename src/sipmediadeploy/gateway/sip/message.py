@@ -132,6 +132,7 @@ def _head(message: SipRequest | SipResponse) -> Head:
 def _stamp(request: SipRequest, source: Hop) -> None:
     values = list(request.headers.get("via"))
     via = parse_via(values[0])
+    via.received = None  # only what we saw ourselves: else responses could be sent to a victim
     if via.host != source.host or "rport" in via.params:
         via.received = source.host
     if "rport" in via.params:

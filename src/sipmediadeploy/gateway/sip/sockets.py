@@ -70,9 +70,9 @@ class Sockets:
             OSError: there is no such host, or nobody listens.
         """
         host = hop.host
-        try:
-            ipaddress.IPv4Address(host)
-        except ValueError:
+        if not 0 < hop.port < 65536:
+            raise OSError(f"no port: {hop.port}")
+        if not _is_ipv4(host):
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(host, hop.port, family=socket.AF_INET)
             host = str(found[0][4][0])
@@ -93,12 +93,12 @@ class Sockets:
 
     def send(self, data: bytes, hop: Hop) -> None:
         """Send a message; never blocks and never raises: what gets lost is the transactions' business."""
-        if hop.transport == "udp":
+        if not _reachable(hop):
+            # A port out of range closes asyncio's UDP socket for good; a name would block the event loop.
+            log.warning("sip message not sent", to=f"{hop.host}:{hop.port}", error="no IPv4 address and port")
+        elif hop.transport == "udp":
             if self._udp is not None and not self._udp.is_closing():
-                try:
-                    self._udp.sendto(data, (hop.host, hop.port))
-                except (OSError, ValueError, OverflowError) as error:
-                    log.warning("sip message not sent", to=f"{hop.host}:{hop.port}", error=str(error))
+                self._udp.sendto(data, (hop.host, hop.port))
         elif self.connected(hop):
             self._streams[hop.host, hop.port].write(data)
         else:
@@ -161,6 +161,18 @@ class Sockets:
                 del self._streams[peer.host, peer.port]
             with contextlib.suppress(Exception):
                 writer.close()
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _reachable(hop: Hop) -> bool:
+    return 0 < hop.port < 65536 and _is_ipv4(hop.host)
 
 
 class _Datagrams(asyncio.DatagramProtocol):

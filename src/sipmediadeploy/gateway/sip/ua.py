@@ -66,6 +66,11 @@ class UserAgent:
         """What it is bound to, after :meth:`start`."""
         return self.sockets.port
 
+    @property
+    def active_dialogs(self) -> int:
+        """How many dialogs there are, early ones included."""
+        return len(self._dialogs)
+
     async def start(self) -> None:
         """Bind; port 0 takes a free one.
 
