@@ -163,16 +163,14 @@ export class Room {
     });
   }
 
-  #subscribe({ id: feed, display = "", streams = [] }) {
+  #subscribe({ id: feed, display = "", talking = false }) {
     if (this.remotes.has(feed)) {
       this.#unsubscribe(feed);
     }
     const remote = { name: display, handle: null };
     this.remotes.set(feed, remote);
     this.on.arrived(feed, display);
-    for (const { talking } of streams) {
-      this.on.speaking(feed, Boolean(talking));
-    }
+    this.on.speaking(feed, talking);
     this.janus.attach({
       plugin: PLUGIN,
       success: (handle) => {
