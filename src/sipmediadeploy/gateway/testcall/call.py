@@ -15,7 +15,7 @@ from sipmediadeploy.gateway.sip.api import CallRefused, Dialog, DialogEvents, Ho
 from sipmediadeploy.gateway.sip.sdp import LocalMedia, SdpError, answer_offer, make_offer, read_answer
 from sipmediadeploy.gateway.sip.ua import UserAgent
 from sipmediadeploy.gateway.testcall import report
-from sipmediadeploy.gateway.testcall.elements import Clip, encode_file, encode_pattern
+from sipmediadeploy.gateway.testcall.elements import Clip, check, encode_file, encode_pattern
 from sipmediadeploy.gateway.testcall.media import Media, MediaFailed, Ports
 from sipmediadeploy.gateway.testcall.options import Options
 from sipmediadeploy.gateway.testcall.report import Second, Summary
@@ -67,6 +67,7 @@ class TestCall:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._reinvite.set)
+        check(options)
         clip = await _clip(options)
         address = options.local or _own_address(options.proxy)
         try:

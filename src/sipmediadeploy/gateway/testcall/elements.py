@@ -47,6 +47,7 @@ class Clip:
 
 def first_of(purpose: str, *names: str) -> str:
     """The first element that exists. Raises MissingElement."""
+    Gst.init(None)
     for name in names:
         if Gst.ElementFactory.find(name) is not None:
             return name
@@ -70,6 +71,18 @@ def encoder(kbps: int, gop: int) -> str:
         f"{name} name=encoder {settings} ! video/x-h264,profile=constrained-baseline ! "
         "h264parse ! video/x-h264,stream-format=byte-stream,alignment=au"
     )
+
+
+def check(options: Options) -> None:
+    """Raise MissingElement when a call with these options can't work here."""
+    if options.video:
+        encoder(options.kbps, options.fps)
+        decoder()
+    for codec in options.codecs:
+        if codec == "opus":
+            first_of("encode Opus", "opusenc")
+    for name in ("rtpbin", "udpsrc", "rtph264pay", "alawenc", "mulawenc", "audioresample"):
+        first_of("send and receive RTP", name)
 
 
 def decoder() -> str:
