@@ -24,7 +24,7 @@ from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.journal import Journal
 from sipmediadeploy.scaler.loop import Report, Scaler
 from sipmediadeploy.scaler.model import SURGE, Target
-from sipmediadeploy.stack import Limits, Role, Stack
+from sipmediadeploy.stack import Limits, Role, Stack, StackError
 
 ALIVE = Path("/run/smd/scaler.alive")
 """Written at each step; the agent's health check looks at its age, operators at its content (JSON)."""
@@ -60,14 +60,34 @@ def make_scaler(
     return Scaler(target, provider, agents, executor, report), target, document
 
 
+def wanted_hashes(
+    stack: Stack, subnet: IPv4Network, master_secret: str, version: str
+) -> dict[tuple[Role, int], str]:
+    """The service hash of an up-to-date replica in each usable slot."""
+    return {
+        (role, slot): make_document(stack, subnet, master_secret, version, role, slot, "any").service_hash()
+        for role, slot in usable_slots(stack)
+    }
+
+
 def usable_slots(stack: Stack) -> list[tuple[Role, int]]:
-    """The slots that replicas of the stack may be in: the pools' numbers and room to replace beside them."""
+    """The slots that replicas of the stack may be in: the pools' numbers and room to replace beside them.
+
+    Raises:
+        StackError: the gateways and their calls do not fit the address plan.
+    """
     pools = stack.pools
+    ports = (addresses.RTP_END - addresses.RTP_BASE) // (addresses.PORTS_PER_CALL * pools.gateway.calls)
+    if ports < pools.gateway.max:
+        raise StackError(
+            f"pools.gateway: max {pools.gateway.max} of {pools.gateway.calls} calls each do not fit the RTP "
+            f"ports of one machine; at most {ports} gateways of so many calls do"
+        )
     wanted = {
         Role.KAMAILIO: pools.kamailio.replicas + SURGE,
         Role.COTURN: pools.coturn.replicas + SURGE,
         Role.SCALER: pools.scaler.replicas + SURGE,
-        Role.GATEWAY: pools.gateway.max + SURGE,
+        Role.GATEWAY: min(pools.gateway.max + SURGE, ports),
         Role.CONFERENCE_DEMO: 1 if stack.demo else 0,
     }
     return [(role, slot) for role, n in wanted.items() for slot in range(min(n, addresses.SLOTS[role]))]
@@ -85,16 +105,17 @@ def limits_of(stack: Stack, role: Role) -> Limits:
     }[role]
 
 
-def load_provider(name: str, stack: Stack) -> Provider:
-    """The provider ``name``, by entry point ``sipmediadeploy.providers``, for ``stack``.
+def load_provider(stack: Stack, version: str) -> Provider:
+    """The stack's provider: an entry point ``sipmediadeploy.providers``, called with the stack's name and
+    the version of the images that replicas are made from.
 
     Raises:
         ProviderError: there is none of that name.
     """
-    for entry in entry_points(group="sipmediadeploy.providers", name=name):
-        provider: Provider = entry.load()(stack)
+    for entry in entry_points(group="sipmediadeploy.providers", name=stack.provider):
+        provider: Provider = entry.load()(stack.name, version)
         return provider
-    raise ProviderError(f"no provider '{name}' is installed")
+    raise ProviderError(f"no provider '{stack.provider}' is installed")
 
 
 class Reporter:
@@ -135,7 +156,7 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     journal = Journal()
-    provider = load_provider(stack.provider, stack)
+    provider = load_provider(stack, service.image_version)
     async with HttpAgents(lambda name: agent_token(secret, name)) as agents:
         scaler, _, _ = make_scaler(
             stack,

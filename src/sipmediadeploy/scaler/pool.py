@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sipmediadeploy.scaler.model import (
@@ -106,7 +107,7 @@ class Pool:
     def create(self, count: int, reason: str) -> list[Action]:
         """``count`` creations, or as many as there is room for."""
         count = min(count, self.room())
-        number = 1 + max((_number(name) for name in self._names()), default=-1)
+        number = next_number(self._names())
         return [
             Action(
                 Kind.CREATE,
@@ -138,9 +139,10 @@ def replica_name(stack: str, role: Role, number: int) -> str:
     return f"{stack}-{role}-{number}"
 
 
-def _number(name: str) -> int:
-    found = re.search(r"-(\d+)$", name)
-    return int(found.group(1)) if found else -1
+def next_number(names: Iterable[str]) -> int:
+    """The number for a new replica: greater than that of every one in ``names``."""
+    found = (re.search(r"-(\d+)$", name) for name in names)
+    return 1 + max((int(match.group(1)) for match in found if match), default=-1)
 
 
 def view(

@@ -32,8 +32,11 @@ CLIENT_HOSTS = range(242, 254)
 """Last bytes left for test clients (``smd call``)."""
 
 _SERVICE_HOST: dict[Role, int] = {Role.KAMAILIO: 2, Role.COTURN: 3}
-_RTP_BASE = 20_000
-_PORTS_PER_CALL = 4
+RTP_BASE = 20_000
+"""First RTP port of gateway slot 0."""
+RTP_END = 40_000
+"""The gateways' RTP ports end before; the demo conference's begin there."""
+PORTS_PER_CALL = 4
 """RTP and RTCP of one audio and one video stream."""
 
 
@@ -63,10 +66,10 @@ def rtp_ports(stack: Stack, slot: int) -> tuple[int, int]:
     """First and last RTP port of a gateway slot; ranges of different slots never overlap.
 
     Raises:
-        ValueError: the slot's range does not fit below port 40000 (the demo conference's begin there).
+        ValueError: the slot's range does not fit below :data:`RTP_END`.
     """
-    size = _PORTS_PER_CALL * stack.pools.gateway.calls
-    first = _RTP_BASE + slot * size
-    if first + size > 40_000:
+    size = PORTS_PER_CALL * stack.pools.gateway.calls
+    first = RTP_BASE + slot * size
+    if first + size > RTP_END:
         raise ValueError(f"gateway slot {slot} with {stack.pools.gateway.calls} calls has no RTP ports left")
     return first, first + size - 1

@@ -1,0 +1,162 @@
+"""The ``smd`` command. Each command's own module is loaded when it is run, so that help is fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sipmediadeploy.cli.errors import INTERRUPTED, USER_ERROR, is_user_error
+from sipmediadeploy.cli.place import Place
+
+app = typer.Typer(
+    name="smd",
+    help="Deploys, scales and keeps alive a fleet of SIP media gateways.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StackFile = Annotated[
+    Path, typer.Option("--stack", envvar="SMD_STACK", help="The stack file.", show_default=True)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+_DEFAULT = Path("stack.yaml")
+
+
+def _place(stack_file: Path) -> Place:
+    return Place(stack_file.absolute())
+
+
+@app.command()
+def init(
+    stack: StackFile = _DEFAULT,
+    name: Annotated[str, typer.Option(help="The stack's name.")] = "demo",
+    domain: Annotated[str, typer.Option(help="The SIP domain.")] = "sip.example.org",
+) -> None:
+    """Write a commented stack file and the secrets (never over existing ones)."""
+    from sipmediadeploy.cli.config import init as run
+
+    run(_place(stack), name, domain)
+
+
+@app.command()
+def config(stack: StackFile = _DEFAULT, json: Json = False) -> None:
+    """Print the effective stack: the stack file with every default filled in."""
+    from sipmediadeploy.cli.config import config as run
+
+    run(_place(stack), json)
+
+
+@app.command()
+def up(
+    stack: StackFile = _DEFAULT,
+    timeout: Annotated[float, typer.Option(help="Seconds that the stack may take to be whole.")] = 240.0,
+) -> None:
+    """Bring the stack up, and wait until it is whole. Safe to repeat."""
+    from sipmediadeploy.cli.up import up as run
+
+    run(_place(stack), timeout)
+
+
+@app.command()
+def down(stack: StackFile = _DEFAULT) -> None:
+    """Remove all that was made for the stack, and nothing else. The stack file and secrets stay."""
+    from sipmediadeploy.cli.down import down as run
+
+    run(_place(stack))
+
+
+@app.command()
+def status(stack: StackFile = _DEFAULT, json: Json = False) -> None:
+    """Show the replicas and their states. Exit code 1: the stack is not whole."""
+    from sipmediadeploy.cli.status import status as run
+
+    raise typer.Exit(run(_place(stack), json))
+
+
+@app.command()
+def logs(
+    replica: Annotated[str, typer.Argument(help="A replica's name, as smd status shows it.")],
+    stack: StackFile = _DEFAULT,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 100,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written.")] = False,
+) -> None:
+    """Print the logs of a replica."""
+    from sipmediadeploy.cli.logs import logs as run
+
+    run(_place(stack), replica, lines, follow)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def call(
+    context: typer.Context,
+    room: Annotated[str, typer.Argument(help="The room: the user part of the SIP address.")],
+    stack: StackFile = _DEFAULT,
+    seconds: Annotated[float, typer.Option(min=1, help="How long the call lasts.")] = 10.0,
+    json: Json = False,
+    snapshot: Annotated[Path | None, typer.Option(help="Save the last picture that came back (PNG).")] = None,
+    file: Annotated[Path | None, typer.Option(help="Send this file, not the generated picture.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="ADDRESS or ADDRESS:PORT to call, not the service address.")
+    ] = None,
+) -> None:
+    """Place a real SIP call with sound and picture. Exit code 1: sound or picture did not arrive.
+
+    Other options are the test client's own (--audio-only, --codec, --transport, ...).
+    """
+    from sipmediadeploy.cli.call import Call
+    from sipmediadeploy.cli.call import call as run
+
+    order = Call(room, seconds, json, snapshot, file, to, tuple(context.args))
+    raise typer.Exit(run(_place(stack), order))
+
+
+@app.command()
+def node() -> None:
+    """Run the agent of a replica. Replicas do this by themselves."""
+    from sipmediadeploy.cli.node import node as run
+
+    raise typer.Exit(run())
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from sipmediadeploy import __version__
+
+    print(__version__)
+
+
+def main() -> None:
+    """Run the command line. A user's mistake is a clear message and exit code 2, never a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("smd: interrupted", file=sys.stderr)
+        _leave(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has left (`smd logs | head`); nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as e:
+        if not is_user_error(e):
+            raise
+        for line in str(e).splitlines():
+            print(f"smd: {line}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+
+def _leave(code: int) -> None:
+    """Exit without waiting for worker threads: a request to the engine may take long to end by itself."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A stack that runs on this host's engine, as commands use it: its network, provider and agents' client."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+import docker
+import requests
+from docker.errors import DockerException
+
+from sipmediadeploy.cli.errors import CommandError
+from sipmediadeploy.cli.place import Place
+from sipmediadeploy.cli.view import Seen, look
+from sipmediadeploy.protocol.client import HttpAgents
+from sipmediadeploy.protocol.secrets import agent_token
+from sipmediadeploy.providers.base import Provider
+from sipmediadeploy.providers.docker import labels
+from sipmediadeploy.providers.docker.engine import reason
+from sipmediadeploy.providers.docker.network import find_network
+from sipmediadeploy.scaler.main import load_provider, wanted_hashes
+from sipmediadeploy.stack import Role, Stack, load_stack
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What commands need to know of a stack that has been brought up."""
+
+    stack: Stack
+    master_secret: str
+    subnet: IPv4Network
+    version: str
+    """Of the images that replicas should have."""
+    provider: Provider
+
+    def wanted(self) -> dict[tuple[Role, int], str]:
+        """The service hashes of up-to-date replicas."""
+        return wanted_hashes(self.stack, self.subnet, self.master_secret, self.version)
+
+    @contextlib.asynccontextmanager
+    async def agents(self) -> AsyncIterator[HttpAgents]:
+        """The client of the replicas' agents."""
+        async with HttpAgents(lambda name: agent_token(self.master_secret, name)) as agents:
+            yield agents
+
+    async def look(self) -> list[Seen]:
+        """Every replica and what it says now."""
+        async with self.agents() as agents:
+            return await look(self.provider, agents, self.wanted(), self.version)
+
+
+@contextlib.contextmanager
+def engine_errors(what: str) -> Iterator[None]:
+    """Turns what the engine refuses into a message for the user; ``what`` was being done."""
+    try:
+        yield
+    except (DockerException, requests.RequestException) as e:
+        raise CommandError(f"{what}: {reason(e)}") from None
+
+
+def find_running(place: Place, client: docker.DockerClient) -> Running:
+    """The stack of ``place`` as it runs.
+
+    Raises:
+        CommandError: it is not up.
+        StackError: its file can't be used.
+    """
+    stack = load_stack(place.stack_file)
+    network = find_network(client, stack.name)
+    if network is None:
+        raise CommandError(f"stack {stack.name} is not up. Bring it up with: smd up")
+    version = scaler_version(client, stack.name)
+    provider = load_provider(stack, version)
+    return Running(stack, place.master_secret(), network.subnet, version, provider)
+
+
+def scaler_version(client: docker.DockerClient, stack: str) -> str:
+    """The version that the stack is at: that of its newest scaler (empty: it has none)."""
+    wanted = [f"{labels.STACK}={stack}", f"{labels.ROLE}={Role.SCALER}", f"{labels.KIND}={labels.REPLICA}"]
+    found = client.api.containers(all=True, filters={"label": wanted})
+    newest = max(found, key=lambda one: float(one["Labels"].get(labels.CREATED, 0)), default=None)
+    return str(newest["Labels"].get(labels.VERSION, "")) if newest else ""
+
+
+def find_container(client: docker.DockerClient, stack: str, replica: str) -> str:
+    """The id of the container of ``replica``, whose name may be given without the stack's.
+
+    Raises:
+        CommandError: there is no such replica.
+    """
+    wanted = [f"{labels.STACK}={stack}", f"{labels.KIND}={labels.REPLICA}"]
+    found = client.api.containers(all=True, filters={"label": wanted})
+    by_name = {one["Labels"].get(labels.NAME, ""): str(one["Id"]) for one in found}
+    for name in (replica, f"{stack}-{replica}"):
+        if name in by_name:
+            return by_name[name]
+    names = ", ".join(sorted(by_name)) or "none; bring the stack up with: smd up"
+    raise CommandError(f"no replica is named {replica}. There are: {names}")

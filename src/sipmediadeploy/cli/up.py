@@ -1,0 +1,144 @@
+"""``smd up``: makes what the first scaler needs and the scaler itself, then waits until all is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import docker
+
+from sipmediadeploy.cli.errors import CommandError
+from sipmediadeploy.cli.place import Place
+from sipmediadeploy.cli.stackrun import Running, engine_errors
+from sipmediadeploy.cli.view import (
+    Seen,
+    look,
+    missing,
+    page_address,
+    print_table,
+    shorten,
+    sip_address,
+)
+from sipmediadeploy.images.build import ensure_images
+from sipmediadeploy.protocol.client import Agents
+from sipmediadeploy.providers.base import Life, ReplicaRecord
+from sipmediadeploy.providers.docker.engine import ensure_engine
+from sipmediadeploy.providers.docker.network import ensure_network
+from sipmediadeploy.providers.docker.publish import ensure_published
+from sipmediadeploy.scaler.documents import make_document
+from sipmediadeploy.scaler.main import limits_of, load_provider
+from sipmediadeploy.scaler.pool import next_number, replica_name
+from sipmediadeploy.stack import Role, Stack, load_stack
+
+_LOG_LINES = 12
+_STEP_S = 0.5
+_START_LIMIT_S = 30.0
+
+
+def up(place: Place, timeout: float) -> None:
+    """Bring the stack up and wait until it is whole."""
+    started = time.monotonic()
+
+    def report(line: str) -> None:
+        print(f"[{time.monotonic() - started:5.1f} s] {line}", flush=True)
+
+    for path in place.init():
+        report(f"wrote {shorten(path)}")
+    stack = load_stack(place.stack_file)
+    secret = place.master_secret()
+    with place.locked(), engine_errors("the stack can't be brought up"):
+        client = ensure_engine(report)
+        running = _prepare(stack, secret, client, report)
+        asyncio.run(_bring_up(running, client, timeout, report))
+    print(f"\nThe stack {stack.name} is up.")
+    print(f"  call  {sip_address(stack, running.subnet)}")
+    print(f"  open  {page_address(stack, running.subnet) or stack.conference.url}")
+    print("  try   ./smd call demo\n")
+    print_table(asyncio.run(running.look()))
+
+
+def _prepare(
+    stack: Stack, secret: str, client: docker.DockerClient, report: Callable[[str], None]
+) -> Running:
+    version = ensure_images(client, report)
+    network = ensure_network(client, stack)
+    report(f"network {network.subnet} on {network.bridge}")
+    if stack.publish is not None:
+        report(f"ports of {stack.publish} lead to the stack")
+    ensure_published(client, stack, network, version)
+    return Running(stack, secret, network.subnet, version, load_provider(stack, version))
+
+
+async def _bring_up(
+    running: Running, client: docker.DockerClient, limit_s: float, report: Callable[[str], None]
+) -> None:
+    await ensure_scaler(running, report)
+    async with running.agents() as agents:
+        seen = await _wait_until_whole(running, agents, limit_s, report)
+    problems = missing(running.stack, seen)
+    if problems:
+        raise CommandError(_explain(running, client, seen, problems, limit_s))
+
+
+async def ensure_scaler(running: Running, report: Callable[[str], None]) -> None:
+    """See to it that an up-to-date scaler runs; outdated and dead ones go, and it makes the others anew."""
+    provider = running.provider
+    inventory = await provider.inventory()
+    scalers = [record for record in inventory if record.role is Role.SCALER]
+    wanted = running.wanted()
+    good = [record for record in scalers if _is_current(record, wanted, running.version)]
+    for record in scalers:
+        if record not in good:
+            report(f"{record.name}: removing it, it is outdated or does not run")
+            await provider.delete(record.id)
+    if good:
+        return
+    name = replica_name(running.stack.name, Role.SCALER, next_number(record.name for record in scalers))
+    report(f"{name}: starting it; it makes the other replicas")
+    document = make_document(
+        running.stack, running.subnet, running.master_secret, running.version, Role.SCALER, 0, name
+    )
+    await provider.create(document, limits_of(running.stack, Role.SCALER))
+
+
+def _is_current(record: ReplicaRecord, wanted: dict[tuple[Role, int], str], version: str) -> bool:
+    current = record.config_hash == wanted.get((record.role, record.slot)) and record.version == version
+    # One that was made and never started (by a command that was killed) is no scaler either.
+    forgotten = record.life is Life.STARTING and time.time() - record.created_at > _START_LIMIT_S
+    return current and record.life is not Life.STOPPED and not forgotten
+
+
+async def _wait_until_whole(
+    running: Running, agents: Agents, limit_s: float, report: Callable[[str], None]
+) -> list[Seen]:
+    """Look until nothing is missing or the time is over, and tell of each change; what was seen last."""
+    deadline = time.monotonic() + limit_s
+    wanted = running.wanted()
+    states: dict[str, str] = {}
+    while True:
+        seen = await look(running.provider, agents, wanted, running.version)
+        now = {one.record.name: one.state for one in seen}
+        for name, state in now.items():
+            if states.get(name) != state:
+                report(f"{name}: {state}")
+        for name in states.keys() - now.keys():
+            report(f"{name}: gone")
+        states = now
+        if not missing(running.stack, seen) or time.monotonic() > deadline:
+            return seen
+        await asyncio.sleep(_STEP_S)
+
+
+def _explain(
+    running: Running, client: docker.DockerClient, seen: list[Seen], problems: list[str], limit_s: float
+) -> str:
+    lines = [f"the stack {running.stack.name} is not whole after {limit_s:.0f} s:"]
+    lines += [f"  {problem}" for problem in problems]
+    sick = [one for one in seen if not one.well] or [one for one in seen if one.record.role is Role.SCALER]
+    for one in sick:
+        lines.append(f"{one.record.name}: {one.state} ({one.reason}); the last lines of its log:")
+        raw = client.api.logs(one.record.id, tail=_LOG_LINES)
+        lines += [f"  {line}" for line in raw.decode(errors="replace").splitlines()]
+    lines.append("What runs was left running: 'smd up' goes on, 'smd down' removes it.")
+    return "\n".join(lines)
