@@ -1,0 +1,88 @@
+"""The role coturn on one replica."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from sipmediadeploy.node import turn
+from sipmediadeploy.node.probes import ProbeError
+from sipmediadeploy.node.roles import keepalived
+from sipmediadeploy.node.roles.base import RUN, Health, NoOrders, RenderedFile, RoleError, render_template
+from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument
+
+USER = "turnserver"
+ALLOCATE_EVERY_S = 5.0
+"""Every allocation is several lines in coturn's log; in between, a Binding request shows that it lives."""
+_USER_QUOTA = 64
+_LOOPBACK = IPv4Address("127.0.0.1")
+
+DENIED_PEERS = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.168.0.0/16",
+        "240.0.0.0/4",
+    )
+)
+"""Private, shared, loopback, link-local and reserved networks (RFC 6890)."""
+
+
+class CoturnRole(NoOrders):
+    """Renders coturn's configuration and checks it by an allocation."""
+
+    services = ("coturn", keepalived.SERVICE)
+
+    def __init__(self, document: ReplicaDocument, service: CoturnService, interface: str) -> None:
+        self._document = document
+        self._service = service
+        self._interface = interface
+        self._allocated_at = float("-inf")
+
+    def render(self) -> dict[Path, RenderedFile]:
+        """See :class:`NodeRole`."""
+        directory = RUN / "coturn"
+        files = {directory / "turnserver.conf": RenderedFile(render_config(self._service, directory), USER)}
+        return files | keepalived.render(self._document, self._interface)
+
+    async def check(self) -> Health:
+        """Healthy means: a client with credentials gets an allocation."""
+        now = asyncio.get_running_loop().time()
+        try:
+            if now - self._allocated_at < ALLOCATE_EVERY_S:
+                await turn.binding(_LOOPBACK, self._service.port, timeout_s=0.4)
+            else:
+                await turn.allocate(_LOOPBACK, self._service.port, self._service.secret, timeout_s=0.6)
+                self._allocated_at = now
+        except ProbeError as e:
+            self._allocated_at = float("-inf")
+            return Health(False, f"coturn: {e}")
+        return Health(True, "gives allocations")
+
+
+def render_config(service: CoturnService, run: Path) -> str:
+    """Coturn's configuration. Pure.
+
+    Raises:
+        RoleError: the relay ports are not a range.
+    """
+    first, last = service.relay_ports
+    if not 1024 <= first <= last <= 65535:
+        raise RoleError(f"relay_ports {first} to {last} is not a range of ports above 1023")
+    return render_template(
+        "sipmediadeploy.node.roles.coturn",
+        "turnserver.conf.j2",
+        service=service,
+        run=run,
+        user_quota=_USER_QUOTA,
+        total_quota=last - first + 1,
+        denied=[(network[0], network[-1]) for network in DENIED_PEERS],
+        allowed=[(network[0], network[-1]) for network in service.allowed_peers],
+    )
