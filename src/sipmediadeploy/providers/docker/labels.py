@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from sipmediadeploy.stack import Role
+
 STACK = "smd.stack"
 KIND = "smd.kind"
 ROLE = "smd.role"
@@ -42,3 +44,8 @@ def bridge_name(stack: str) -> str:
     if len(name) <= _INTERFACE_MAX:
         return name
     return f"smd-{stack[:4]}-{hashlib.sha256(stack.encode()).hexdigest()[:6]}"
+
+
+def image_name(role: Role | str, version: str) -> str:
+    """The name and tag of the image of ``role``."""
+    return f"smd/{role}:{version}"
