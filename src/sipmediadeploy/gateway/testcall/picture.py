@@ -127,7 +127,10 @@ class Painter:
         room = (width // scale - 4) // (GLYPH_WIDTH + 1)
         self._text(name[:room], 2 * scale, 2 * scale, scale)
         self._clock_scale = max(1, (width - middle) * 3 // 4 // (12 * (GLYPH_WIDTH + 1)))
-        self._clock_at = (middle + (width - middle) // 8, top + (bottom - top) // 4)
+        self._clock_at = (
+            middle + (width - middle - 12 * 6 * self._clock_scale) // 4 * 2,
+            top + (bottom - top) // 4,
+        )
         clock = _Box(
             *(v // 2 * 2 for v in (*self._clock_at, 12 * 6 * self._clock_scale, 8 * self._clock_scale))
         )

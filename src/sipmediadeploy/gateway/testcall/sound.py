@@ -55,7 +55,7 @@ def _loudest(samples: Sequence[int]) -> Sequence[int]:
     """The part of 4096 samples with the most energy, in steps of half of that; the last of equals."""
     starts = range(len(samples) - _POINTS, -1, -_POINTS // 2)
     parts = [samples[start : start + _POINTS] for start in starts]
-    return max(parts, key=lambda part: level_db(part[::8]))
+    return max(parts, key=lambda part: level_db(part))
 
 
 def _peak(power: list[float], i: int, rate: int) -> Tone:
