@@ -92,19 +92,14 @@ def _find_uv() -> list[str]:
     return [found]
 
 
-def build_web(root: Path, cache: Path) -> Path:
-    """The demo conference's page, made by ``web/build.sh``, as a directory of files for a web server.
+def build_web(root: Path, target: Path) -> None:
+    """Make the demo conference's page by ``web/build.sh``, as files for a web server in ``target``.
 
     Raises:
         ImageError: its build fails.
     """
-    target = _fresh(cache / "dist" / "web")
-    script = root / "web" / "build.sh"
-    result = subprocess.run(
-        [str(script), str(target)], capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
-    )
+    command = [str(root / "web" / "build.sh"), str(_fresh(target))]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     if result.returncode:
-        raise ImageError(
-            f"the demo page can't be built:\n  {(result.stdout + result.stderr)[-2000:].strip()}"
-        )
-    return target
+        output = (result.stdout + result.stderr).strip()
+        raise ImageError(f"the demo page can't be built:\n  {output[-2000:]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -37,27 +38,34 @@ def ensure_base(client: docker.DockerClient, host: HostPackages, work: Path, rep
     Raises:
         ImageError: no registry answers and mmdebstrap is missing or fails.
     """
-    name = f"{BASE}:{SUITE}"
+    tag = base_tag()
+    name = f"{BASE}:{tag}"
     try:
         client.images.get(name)
     except ImageNotFound:
-        if not _pull(client, report):
-            _make(client, host, work, report)
+        if not _pull(client, tag, report):
+            _make(client, tag, host, work, report)
     return name
 
 
-def _pull(client: docker.DockerClient, report: Report) -> bool:
+def base_tag() -> str:
+    """The tag of the base image: it changes when the way it is made does."""
+    recipe = Path(__file__).read_bytes()
+    return f"{SUITE}-{hashlib.sha256(recipe).hexdigest()[:8]}"
+
+
+def _pull(client: docker.DockerClient, tag: str, report: Report) -> bool:
     try:
         probe = docker.DockerClient.from_env(timeout=_PROBE_TIMEOUT_S)
         probe.images.get_registry_data(f"{_REMOTE}:{_REMOTE_TAG}")
         report(f"base image: pulling {_REMOTE}:{_REMOTE_TAG}")
-        client.images.pull(_REMOTE, _REMOTE_TAG).tag(BASE, SUITE)
+        client.images.pull(_REMOTE, _REMOTE_TAG).tag(BASE, tag)
     except (DockerException, requests.RequestException):
         return False
     return True
 
 
-def _make(client: docker.DockerClient, host: HostPackages, work: Path, report: Report) -> None:
+def _make(client: docker.DockerClient, tag: str, host: HostPackages, work: Path, report: Report) -> None:
     report("base image: no registry answers; making Debian bookworm with mmdebstrap")
     if shutil.which("mmdebstrap") is None:
         raise ImageError(
@@ -80,7 +88,7 @@ def _make(client: docker.DockerClient, host: HostPackages, work: Path, report: R
         if code:
             tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-12:])
             raise ImageError(f"base image: mmdebstrap failed (code {code}), all of it in {log}:\n  {tail}")
-        client.api.import_image(str(tar), repository=BASE, tag=SUITE, changes=['CMD ["/bin/sh"]'])
+        client.api.import_image(str(tar), repository=BASE, tag=tag, changes=['CMD ["/bin/sh"]'])
 
 
 def mmdebstrap_command(host: HostPackages, scratch: Path, tar: Path) -> list[str]:
@@ -97,7 +105,7 @@ def mmdebstrap_command(host: HostPackages, scratch: Path, tar: Path) -> list[str
         command.append(f"--aptopt={conf}")
     command.append('--customize-hook=rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap')
     if host.sources:
-        command.append('--customize-hook=: > "$1"/etc/apt/sources.list')
+        command.append('--customize-hook=rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*')
     command += ['--customize-hook=: > "$1"/etc/resolv.conf', SUITE, str(tar)]
     if host.sources:
         sources = scratch / "sources.list"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import shutil
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +20,11 @@ import requests
 from docker.errors import DockerException, ImageNotFound
 
 from sipmediadeploy.images import application, inputs
-from sipmediadeploy.images.base import BASE, ensure_base
+from sipmediadeploy.images.base import BASE, base_tag, ensure_base
 from sipmediadeploy.images.host import SUITE, HostPackages, read_host
-from sipmediadeploy.images.inputs import ROLES, ImageError, image_name
+from sipmediadeploy.images.inputs import ROLES, ImageError
 from sipmediadeploy.providers.docker.engine import reason
+from sipmediadeploy.providers.docker.labels import image_name
 from sipmediadeploy.stack import Role
 
 Report = Callable[[str], None]
@@ -31,6 +35,7 @@ TEST_IMAGE = "smd/test"
 _BUILD_BASE = f"smd/build:{SUITE}"
 _SIDE_BY_SIDE = 2
 _STEP_TIMEOUT_S = 900
+_NEW_S = 3600
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -106,7 +111,7 @@ def _build_all(builder: Builder, roles: Iterable[Role], version: str) -> None:
     def build(role: Role) -> None:
         trees = {"dist/site-packages": site_packages}
         if role is Role.CONFERENCE_DEMO:
-            trees["dist/web"] = application.build_web(builder.root, builder.cache)
+            trees["dist/web"] = _web_page(builder)
         _build_role(builder, role, version, trees)
 
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
@@ -118,6 +123,41 @@ def _build_all(builder: Builder, roles: Iterable[Role], version: str) -> None:
             pool.shutdown(cancel_futures=True)
             raise
     _forget_old(builder.client, version)
+
+
+def _web_page(builder: Builder) -> Path:
+    """The directory of the demo conference's page, built with the host's npm or, without, in a container."""
+    done = builder.cache / f"web-{inputs.content_hash(builder.root, ['web', 'deploy/docker/web'])[:16]}"
+    if done.is_dir():
+        return done
+    work = done.with_suffix(f".{os.getpid()}")
+    if shutil.which("npm"):
+        application.build_web(builder.root, work)
+    else:
+        name = "smd/web:latest"
+        trees = {"Dockerfile": builder.recipes / "web" / "Dockerfile", "web": builder.root / "web"}
+        _docker_build(builder, "web", name, inputs.context_tar(trees), {"BUILD_BASE": _BUILD_BASE})
+        _copy_out(builder.client, name, "/out", work)
+    if not done.is_dir():
+        work.rename(done)
+    shutil.rmtree(work, ignore_errors=True)
+    return done
+
+
+def _copy_out(client: docker.DockerClient, image: str, path: str, target: Path) -> None:
+    """Copy the directory ``path`` of an image to ``target``."""
+    container = client.api.create_container(image)["Id"]
+    try:
+        stream, _ = client.api.get_archive(container, path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
+            for member in tar.getmembers():
+                content = tar.extractfile(member)
+                if content is not None:
+                    place = target.joinpath(*Path(member.name).parts[1:])
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes(content.read())
+    finally:
+        client.api.remove_container(container, v=True, force=True)
 
 
 def _build_base(builder: Builder, host: HostPackages) -> None:
@@ -135,7 +175,7 @@ def _build_base(builder: Builder, host: HostPackages) -> None:
 def _build_role(builder: Builder, role: Role, version: str, dist: Mapping[str, Path]) -> None:
     names = ["common", str(role)]
     trees = {
-        "Dockerfile": builder.recipes / role / "Dockerfile",
+        **{path.name: path for path in (builder.recipes / role).iterdir()},
         **role_files(builder.roles, names, "packages", packages_only=True),
         **role_files(builder.roles, names, "ansible", packages_only=False),
         **dist,
@@ -220,21 +260,24 @@ def _patient(client: docker.DockerClient) -> docker.DockerClient:
 
 
 def _forget_old(client: docker.DockerClient, version: str) -> None:
-    """Remove the images of versions that are neither ``version`` nor any container's."""
+    """Remove images of versions that are neither ``version``, nor any container's, nor new.
+
+    A running stack makes its replacements from the version it was brought up with, so a version is kept as a
+    whole; and one that was built a moment ago may be about to be used by somebody else.
+    """
     containers = client.api.containers(all=True, filters={"label": LABEL_VERSION})
     kept = {version} | {container["Labels"][LABEL_VERSION] for container in containers}
-    for image in client.images.list(filters={"label": LABEL_ROLE}):
-        if image.labels.get(LABEL_VERSION) not in kept:
-            for tag in image.tags:
-                try:
-                    client.images.remove(tag)
-                except DockerException:
-                    continue  # in use, or another build was quicker
+    for image in client.api.images(filters={"label": LABEL_ROLE}):
+        if image["Labels"].get(LABEL_VERSION) in kept or time.time() - image["Created"] < _NEW_S:
+            continue
+        for tag in image["RepoTags"] or ():
+            with contextlib.suppress(DockerException):  # in use, or another build was quicker
+                client.api.remove_image(tag)
 
 
 def remove_build_cache(client: docker.DockerClient) -> None:
     """Remove the base and build images; the next build begins from nothing."""
-    for name in (_BUILD_BASE, f"{BASE}:{SUITE}"):
+    for name in (_BUILD_BASE, f"{BASE}:{base_tag()}"):
         try:
             client.images.remove(name)
         except ImageNotFound:

@@ -46,11 +46,6 @@ def project_root() -> Path:
     return root
 
 
-def image_name(role: Role | str, version: str) -> str:
-    """The name and tag of the image of ``role``."""
-    return f"smd/{role}:{version}"
-
-
 def files_under(path: Path) -> Iterator[Path]:
     """Every file at or under ``path`` that can end up in an image, in a fixed order."""
     if path.is_symlink() or path.is_file():
