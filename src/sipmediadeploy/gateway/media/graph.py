@@ -8,7 +8,7 @@ from typing import Any
 
 from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaStats, SipMedia
 from sipmediadeploy.gateway.media.downlink import Downlink
-from sipmediadeploy.gateway.media.gstreamer import GLib, Gst, Outlet, link, make
+from sipmediadeploy.gateway.media.gstreamer import GLib, Gst, Outlet, link, make, renew_key_requests
 from sipmediadeploy.gateway.media.peer import Peer, PeerEvents, Uplink
 from sipmediadeploy.gateway.media.sip_leg import LegEvents, SipLeg, same_streams
 from sipmediadeploy.gateway.media.sip_stream import Numbering, audio_rate, receives, sends
@@ -36,7 +36,9 @@ class MediaGraph:
         self._video_up = make("tee", allow_not_linked=True)
         for tee in (self._audio_up, self._video_up):
             self._pipeline.add(tee)
+        renew_key_requests(self._video_up)
         self._down = Downlink(self._pipeline)
+        renew_key_requests(self._down.video)
         bus = self._pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message::error", self._error)
@@ -69,7 +71,9 @@ class MediaGraph:
         if media.audio is not None:
             self._down.start_audio(audio_rate(media.audio.codec))
         leg = SipLeg(
-            media, LegEvents(self._keyframe_wanted, lambda d: self._emit("dtmf", d)), self._numbering
+            media,
+            LegEvents(self._keyframe_wanted, lambda d: self._emit("dtmf", d), self.video_switched),
+            self._numbering,
         )
         self._pipeline.add(leg.bin)
         self._leg = leg

@@ -25,6 +25,17 @@ _USED = (
     " udpsrc valve webrtcbin"
 )
 
+_TYPES = {
+    Gst: "Buffer BufferFlags Caps Element Event GhostPad MiniObject Pad PadProbeInfo PadProbeReturn ProxyPad"
+    " Promise Structure",
+    GstNet: "NetAddressMeta",
+    Gio: "InetAddress InetSocketAddress Socket SocketAddress",
+    GstRtp: "RTPBuffer RTPHeaderExtension",
+    GstWebRTC: "WebRTCRTPTransceiver WebRTCSessionDescription",
+}
+"""What callbacks in streaming threads get. PyGObject makes the Python class of a type at its first use, and
+two threads that do so at once get two classes, of which calls accept only one."""
+
 
 def start() -> None:
     """Initialise GStreamer and load every plugin that a call uses, so that a call starts at once.
@@ -34,6 +45,9 @@ def start() -> None:
     """
     os.environ.setdefault("GST_REGISTRY_FORK", "no")
     Gst.init(None)
+    for namespace, names in _TYPES.items():
+        for name in names.split():
+            getattr(namespace, name)
     missing = []
     for name in _USED.split():
         factory = Gst.ElementFactory.find(name)
@@ -106,14 +120,33 @@ class Outlet:
         self._tee.release_request_pad(self._pad)
 
 
-def force_key_unit() -> Any:
-    """The upstream event that asks a sender for a key frame."""
-    return GstVideo.video_event_new_upstream_force_key_unit(Gst.CLOCK_TIME_NONE, True, 0)
+def force_key_unit(fir: int | None = None) -> Any:
+    """The upstream event that asks a sender for a key frame: by PLI, or by FIR number ``fir``.
+
+    A FIR with the number of the last one is a repetition and would be ignored (RFC 5104, section 4.3.1.1).
+    """
+    return GstVideo.video_event_new_upstream_force_key_unit(Gst.CLOCK_TIME_NONE, fir is not None, fir or 0)
 
 
 def is_force_key_unit(event: Any) -> bool:
-    """Whether an event is :func:`force_key_unit`."""
+    """Whether an event asks for a key frame."""
     return bool(GstVideo.video_event_is_force_key_unit(event))
+
+
+def renew_key_requests(tee: Element) -> None:
+    """Let key-frame requests from behind ``tee`` pass without the SSRC that the RTP session there gave them.
+
+    rtpssrcdemux keeps an SSRC that it finds in the event, and the other session knows nothing of that one.
+    """
+
+    def upstream(pad: Pad, info: Any) -> Any:
+        event = info.get_event()
+        if not is_force_key_unit(event) or not event.get_structure().has_field("ssrc"):
+            return Gst.PadProbeReturn.OK
+        pad.push_event(force_key_unit())
+        return Gst.PadProbeReturn.DROP
+
+    tee.get_static_pad("sink").add_probe(Gst.PadProbeType.EVENT_UPSTREAM, upstream)
 
 
 def first_caps(pad: Pad) -> Any:

@@ -47,12 +47,13 @@ class _FirstPacket:
 class RtpSocket:
     """Sources and sinks of one stream on ``port`` (RTP) and ``port + 1`` (RTCP)."""
 
-    def __init__(self, address: str, port: int) -> None:
-        """Bind the ports.
+    def __init__(self, address: str, port: int, moved: Callable[[], None]) -> None:
+        """Bind the ports; ``moved`` is called when the peer turns out to be elsewhere than its SDP says.
 
         Raises:
             MediaError: a port is taken or the address is not this machine's.
         """
+        self._moved = moved
         self._sockets: list[Any] = []
         try:
             for p in (port, port + 1):
@@ -67,6 +68,7 @@ class RtpSocket:
         self.rtp_src, self.rtcp_src = _source(rtp), _source(rtcp)
         self.rtp_sink, self.rtcp_sink = _sink(rtp), _sink(rtcp)
         self._payload_types: frozenset[int] = frozenset()
+        self._told = ("", 0)
         self._rtp_from: str | None = None
         self._waiting: list[_FirstPacket] = []
 
@@ -79,7 +81,7 @@ class RtpSocket:
         """Send there, until the first RTP packet of ``payload_types`` shows where the peer really is."""
         for waiting in self._waiting:
             waiting.close()
-        self._payload_types, self._rtp_from = payload_types, None
+        self._payload_types, self._rtp_from, self._told = payload_types, None, (address, port)
         _aim(self.rtp_sink, address, port)
         _aim(self.rtcp_sink, address, port + 1)
         self._waiting = [
@@ -93,6 +95,8 @@ class RtpSocket:
         _aim(self.rtp_sink, address, port)
         _aim(self.rtcp_sink, address, port + 1)
         self._rtp_from = address
+        if (address, port) != self._told:
+            self._moved()
         return True
 
     def _latch_rtcp(self, address: str, port: int, head: bytes) -> bool:

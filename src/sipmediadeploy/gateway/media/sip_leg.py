@@ -22,7 +22,13 @@ from sipmediadeploy.gateway.media.gstreamer import (
     is_force_key_unit,
     make,
 )
-from sipmediadeploy.gateway.media.sip_stream import Numbering, SipStream, new_numbering, receives
+from sipmediadeploy.gateway.media.sip_stream import (
+    Numbering,
+    SipStream,
+    StreamEvents,
+    new_numbering,
+    receives,
+)
 
 JITTERBUFFER_MS = 50
 _MAX_SSRCS = 8
@@ -37,6 +43,8 @@ class LegEvents:
 
     keyframe_wanted: Callable[[], None]
     dtmf: Callable[[str], None]
+    video_moved: Callable[[], None]
+    """What was sent as video so far went to an address where the terminal is not."""
 
 
 def same_streams(old: SipMedia, new: SipMedia) -> bool:
@@ -64,7 +72,12 @@ class SipLeg:
         """
         self.media = media
         self._events = events
+        self._fir = 0
         self._streams: dict[int, SipStream] = {}
+        heard = {
+            AUDIO: StreamEvents(events.dtmf, lambda: None),
+            VIDEO: StreamEvents(events.dtmf, events.video_moved),
+        }
         self.bin = Gst.Bin.new(None)
         self._rtpbin = _rtpbin()
         self._rtpbin.connect("request-pt-map", self._caps)
@@ -77,7 +90,7 @@ class SipLeg:
                     continue
                 at = numbering.get(session) or new_numbering()
                 built = SipStream(
-                    self.bin, self._rtpbin, session, media.bind_address, stream, at, events.dtmf
+                    self.bin, self._rtpbin, session, media.bind_address, stream, at, heard[session]
                 )
                 self._streams[session] = built
                 ghost(self.bin, f"{name}_src", built.source)
@@ -139,14 +152,18 @@ class SipLeg:
         if m := re.match(r"recv_rtp_src_(\d+)_", pad.get_name()):
             self._streams[int(m[1])].pad_removed(pad)
 
-    def _upstream(self, _pad: Pad, info: Any) -> Any:
-        """Hand key-frame requests to SIP signalling when the terminal takes none by RTCP."""
-        stream = self._streams[VIDEO].stream
-        if not isinstance(stream, VideoStream) or stream.pli or stream.fir:
+    def _upstream(self, pad: Pad, info: Any) -> Any:
+        """Turn key-frame requests into FIR, or hand them to SIP, when the terminal takes no PLI."""
+        stream, event = self._streams[VIDEO].stream, info.get_event()
+        if not isinstance(stream, VideoStream) or stream.pli or not is_force_key_unit(event):
             return Gst.PadProbeReturn.OK
-        if not is_force_key_unit(info.get_event()):
+        if not stream.fir:
+            self._events.keyframe_wanted()
+            return Gst.PadProbeReturn.DROP
+        if event.get_structure().get_value("all-headers"):
             return Gst.PadProbeReturn.OK
-        self._events.keyframe_wanted()
+        self._fir = (self._fir + 1) % 256
+        pad.push_event(force_key_unit(fir=self._fir))
         return Gst.PadProbeReturn.DROP
 
 

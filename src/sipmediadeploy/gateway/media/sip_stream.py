@@ -45,6 +45,15 @@ class Numbering:
     timestamp_offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class StreamEvents:
+    """Callbacks, called from streaming threads."""
+
+    dtmf: Callable[[str], None]
+    moved: Callable[[], None]
+    """The terminal's RTP comes from elsewhere than its SDP said, and ours goes there from now on."""
+
+
 def new_numbering() -> Numbering:
     """A random start (RFC 3550, section 5.1)."""
     return Numbering(random.getrandbits(32), random.getrandbits(15), random.getrandbits(31))
@@ -107,7 +116,7 @@ class SipStream:
         bind_address: str,
         stream: AudioStream | VideoStream,
         numbering: Numbering,
-        dtmf: Callable[[str], None],
+        events: StreamEvents,
     ) -> None:
         """Bind the ports and build the elements.
 
@@ -117,9 +126,9 @@ class SipStream:
         self.stream = stream
         self._bin, self._rtpbin, self._session = container, rtpbin, session
         self._numbering = numbering
-        self._dtmf = DigitDetector(dtmf)
+        self._dtmf = DigitDetector(events.dtmf)
         self._drains: dict[Pad, Element] = {}
-        self._socket = RtpSocket(bind_address, stream.local_port)
+        self._socket = RtpSocket(bind_address, stream.local_port, events.moved)
         self._in_valve = make("valve")
         self._receive, self._send = _receive_chain(stream), _send_chain(stream)
         for element in (*self._socket.elements, self._in_valve, self._receive, self._send):
