@@ -26,6 +26,8 @@ class RenderedFile:
     owner: str = "root"
     """The user that reads it; its directory is that user's too."""
     mode: int = 0o600
+    live: bool = False
+    """The running service is told of changes; it need not be restarted for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Health:
     calls: int = 0
     capacity: int = 0
     retired: bool = False
+    draining: bool | None = None
+    """Whether the service itself knows that it drains; None: it need not know."""
 
 
 class Orders(Protocol):
@@ -63,8 +67,20 @@ class Orders(Protocol):
 class NodeRole(Orders, Protocol):
     """One role on one replica."""
 
-    services: tuple[str, ...]
-    """The supervisor's names of the role's services, in the order in which they are started."""
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The supervisor's names of the role's services, in the order in which they are started."""
+        ...
+
+    @property
+    def interval_s(self) -> float:
+        """Between two health checks."""
+        ...
+
+    @property
+    def patience_s(self) -> float:
+        """Misses that last less long don't make the replica sick."""
+        ...
 
     def render(self) -> dict[Path, RenderedFile]:
         """Every file that the services need. Pure.
@@ -76,6 +92,10 @@ class NodeRole(Orders, Protocol):
 
     async def check(self) -> Health:
         """Have the service do its job once, within about half a second. Never raises."""
+        ...
+
+    async def metrics(self) -> bytes:
+        """What the service itself counts, in Prometheus' text format; nothing when it can't be asked."""
         ...
 
     async def set_gateways(self, gateways: Gateways) -> None:
@@ -90,6 +110,9 @@ class NodeRole(Orders, Protocol):
 class NoOrders:
     """For roles whose service needs no telling: the agent's own record is enough."""
 
+    interval_s: float = 0.5
+    patience_s: float = 2.0
+
     async def drain(self) -> None:
         """Nothing to tell the service."""
 
@@ -98,6 +121,10 @@ class NoOrders:
 
     async def retire(self) -> None:
         """Nothing to tell the service."""
+
+    async def metrics(self) -> bytes:
+        """Nothing is counted."""
+        return b""
 
     async def set_gateways(self, gateways: Gateways) -> None:
         """Refused: only Kamailio has gateways."""

@@ -7,7 +7,6 @@ address up at once, with an advertisement of priority 0 that makes the others ta
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from sipmediadeploy.node.roles.base import RUN, RenderedFile, render_template
@@ -41,7 +40,10 @@ def render(document: ReplicaDocument, interface: str) -> dict[Path, RenderedFile
         interface=interface,
         health_file=HEALTH_FILE,
     )
-    return {DIRECTORY / "keepalived.conf": RenderedFile(content)}
+    return {
+        DIRECTORY / "keepalived.conf": RenderedFile(content),
+        DIRECTORY / "interface": RenderedFile(f"{interface}\n"),
+    }
 
 
 def election_value(healthy: bool, sick_for_s: float, draining: bool, holder: bool) -> int:
@@ -53,9 +55,3 @@ def election_value(healthy: bool, sick_for_s: float, draining: bool, holder: boo
     if not healthy:
         return RELEASE if sick_for_s < RELEASE_S else SICK
     return (DRAINING if draining else 0) + (HOLDER if holder and not draining else 0)
-
-
-def holds(address: IPv4Address, fib_trie: str) -> bool:
-    """Whether ``address`` is one of this machine's own, by the text of ``/proc/net/fib_trie``."""
-    lines = iter(fib_trie.splitlines())
-    return any(line.strip().endswith(f"-- {address}") and "host LOCAL" in next(lines, "") for line in lines)

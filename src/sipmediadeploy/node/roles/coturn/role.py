@@ -39,6 +39,8 @@ class CoturnRole(NoOrders):
     """Renders coturn's configuration and checks it by an allocation."""
 
     services = ("coturn", keepalived.SERVICE)
+    interval_s = 0.25
+    patience_s = 0.0
 
     def __init__(self, document: ReplicaDocument, service: CoturnService, interface: str) -> None:
         self._document = document

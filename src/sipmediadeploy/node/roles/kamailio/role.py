@@ -21,6 +21,8 @@ class KamailioRole(NoOrders):
     """Renders Kamailio's configuration, checks it by OPTIONS and keeps its gateway list."""
 
     services = ("kamailio", keepalived.SERVICE)
+    interval_s = 0.25
+    patience_s = 0.0
 
     def __init__(
         self, document: ReplicaDocument, service: KamailioService, interface: str, gateways: Gateways
@@ -36,7 +38,9 @@ class KamailioRole(NoOrders):
         config = render_config(self._document, self._service, self.directory)
         files = {
             self.directory / "kamailio.cfg": RenderedFile(config, USER),
-            self.directory / "dispatcher.list": RenderedFile(dispatcher_list(self._gateways), USER),
+            self.directory / "dispatcher.list": RenderedFile(
+                dispatcher_list(self._gateways), USER, live=True
+            ),
         }
         return files | keepalived.render(self._document, self._interface)
 
@@ -55,10 +59,12 @@ class KamailioRole(NoOrders):
         try:
             listing = await rpc.call(self.directory / "rpc.sock", "dispatcher.list")
             silent = silent_gateways(listing) if isinstance(listing, dict) else frozenset()
-            text = dispatcher_list(gateways, silent)
-            self._gateways = gateways
-            _overwrite(self.directory / "dispatcher.list", text)
+            # In place: the file stays Kamailio's user's. It is read when told to, and at each start.
+            (self.directory / "dispatcher.list").write_text(
+                dispatcher_list(gateways, silent), encoding="utf-8"
+            )
             await rpc.call(self.directory / "rpc.sock", "dispatcher.reload")
+            self._gateways = gateways
         except rpc.RpcError as e:
             raise RoleError(f"kamailio did not take the gateway list: {e}") from None
         except OSError as e:
@@ -90,8 +96,3 @@ def render_config(document: ReplicaDocument, service: KamailioService, run: Path
         allow=service.allow,
         run=run,
     )
-
-
-def _overwrite(path: Path, text: str) -> None:
-    """In place: the file stays its owner's, and Kamailio reads it only when told to."""
-    path.write_text(text, encoding="utf-8")

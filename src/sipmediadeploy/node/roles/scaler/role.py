@@ -1,0 +1,39 @@
+"""The role scaler on one replica."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from sipmediadeploy.node.roles.base import RUN, Health, NoOrders, RenderedFile
+from sipmediadeploy.protocol.replica import ReplicaDocument
+
+ALIVE = RUN / "scaler.alive"
+"""Written by the scaler at each step."""
+FRESH_S = 10.0
+"""The loop steps every second or two; one provider request may take several."""
+
+
+class ScalerRole(NoOrders):
+    """The scaler reads the replica document itself; its loop must be fresh."""
+
+    services = ("scaler",)
+    patience_s = 0.0
+
+    def __init__(self, document: ReplicaDocument, alive: Path = ALIVE) -> None:
+        self._document = document
+        self._alive = alive
+
+    def render(self) -> dict[Path, RenderedFile]:
+        """Nothing: the scaler reads the replica document."""
+        return {}
+
+    async def check(self) -> Health:
+        """Healthy means: the loop has made a step just now."""
+        try:
+            age = time.time() - self._alive.stat().st_mtime
+        except OSError:
+            return Health(False, "scaler: its loop has not made a step yet")
+        if age > FRESH_S:
+            return Health(False, f"scaler: its loop has made no step for {age:.0f} s")
+        return Health(True, "its loop is running")
