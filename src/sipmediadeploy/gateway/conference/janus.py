@@ -71,6 +71,8 @@ def refusal(error: JanusError) -> RoomRefused | ConferenceUnavailable:
     match error.code:
         case 403 | 433:
             return RoomRefused(str(error), 403)
+        case 429 if "(pin)" in str(error):
+            return RoomRefused(f"the room wants a PIN: {error}", 403)
         case 432:
             return RoomRefused(f"the room is full: {error}", 486)
         case 430:

@@ -1,0 +1,84 @@
+"""SIP callers in a Janus room: a synthetic terminal, a real media worker and the driver."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from sipmediadeploy.gateway.conference.base import Participant
+from sipmediadeploy.gateway.conference.janus import JanusDriver, JanusSession
+from sipmediadeploy.gateway.media.api import WorkerEvents
+from sipmediadeploy.gateway.media.process import WorkerProcess
+from sipmediadeploy.protocol.replica import ConferenceAccess
+from tests.integration.media_terminal import Colour, Terminal
+
+ROOM = "demo"
+
+
+@dataclass
+class Guest:
+    """One call: what its terminal gets is in ``terminal``."""
+
+    terminal: Terminal
+    worker: WorkerProcess
+    ended: list[str] = field(default_factory=list)
+    states: list[tuple[str, str]] = field(default_factory=list)
+    session: JanusSession | None = None
+
+    def on_connection(self, peer: str, state: str) -> None:
+        """As a call does: note it and hand it on."""
+        self.states.append((peer, state))
+        if self.session is not None:
+            self.session.peer_state(peer, state)
+
+    @property
+    def connected(self) -> set[str]:
+        """The peer connections that have been connected."""
+        return {peer for peer, state in self.states if state == "connected"}
+
+
+@contextlib.asynccontextmanager
+async def caller(tone: float, colour: Colour | None = None) -> AsyncIterator[Guest]:
+    """A call that has not joined yet."""
+    terminal = Terminal(tone, colour)
+    worker = await WorkerProcess.spawn()
+    made = Guest(terminal, worker)
+    worker.attach(
+        WorkerEvents(
+            exited=lambda _: None,
+            keyframe_wanted=lambda: None,
+            rtp_timeout=lambda: None,
+            connection=made.on_connection,
+            dtmf=lambda _: None,
+        )
+    )
+    try:
+        await worker.start_sip(terminal.media(), 30.0)
+        terminal.start()
+        yield made
+    finally:
+        if made.session is not None:
+            await made.session.leave()
+        await worker.close()
+        terminal.close()
+
+
+@contextlib.asynccontextmanager
+async def guest(
+    url: str,
+    name: str,
+    tone: float,
+    colour: Colour | None = None,
+    *,
+    room: str = ROOM,
+    access: ConferenceAccess | None = None,
+) -> AsyncIterator[Guest]:
+    """A call in the room."""
+    driver = JanusDriver(
+        access or ConferenceAccess(platform="janus", url=url, turn="never"), "test-gateway-0"
+    )
+    async with caller(tone, colour) as made:
+        who = Participant(room, name, video=colour is not None)
+        made.session = await driver.join(who, made.worker, made.ended.append)
+        yield made
