@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 
@@ -38,8 +46,22 @@ class _Strict(BaseModel):
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
-DomainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+DomainName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", max_length=253)]
+
+
+def _refuse_number(value: object) -> object:
+    if isinstance(value, bool | int | float):
+        raise ValueError("expected an address in dotted form, such as 198.51.100.7")  # 5 would be 0.0.0.5
+    return value
+
+
+# Numbers are strict: YAML has types of its own, and 'yes' or "2" in place of a number is a mistake.
+Integer = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Address = Annotated[IPv4Address, BeforeValidator(_refuse_number)]
+Subnet = Annotated[IPv4Network, BeforeValidator(_refuse_number)]
+Port = Annotated[Integer, Field(ge=1, le=65535)]
 
 
 class Conference(_Strict):
@@ -52,25 +74,25 @@ class Conference(_Strict):
 class Limits(_Strict):
     """Resource limits of one replica."""
 
-    cpus: Annotated[float, Field(gt=0, le=256)] = 1.0
-    memory_mib: Annotated[int, Field(ge=64, le=1_048_576)] = 512
+    cpus: Annotated[Number, Field(gt=0, le=256)] = 1.0
+    memory_mib: Annotated[Integer, Field(ge=64, le=1_048_576)] = 512
 
 
 class FixedPool(_Strict):
     """A pool with a constant number of replicas."""
 
-    replicas: Annotated[int, Field(ge=1, le=8)] = 2
+    replicas: Annotated[Integer, Field(ge=1, le=8)] = 2
     limits: Limits = Limits()
 
 
 class GatewayPool(_Strict):
     """The gateways: between ``min`` and ``max`` replicas, each of which takes ``calls`` calls."""
 
-    min: Annotated[int, Field(ge=1, le=128)] = 1
-    max: Annotated[int, Field(ge=1, le=128)] = 4
-    calls: Annotated[int, Field(ge=1, le=64)] = 4
-    spare: Annotated[int, Field(ge=0, le=1024, description="free call places to keep ready")] = 2
-    cooldown_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    min: Annotated[Integer, Field(ge=1, le=128)] = 1
+    max: Annotated[Integer, Field(ge=1, le=128)] = 4
+    calls: Annotated[Integer, Field(ge=1, le=64)] = 4
+    spare: Annotated[Integer, Field(ge=0, le=1024, description="free call places to keep ready")] = 2
+    cooldown_s: Annotated[Number, Field(ge=0, le=86_400)] = 300.0
     limits: Limits = Limits(cpus=2.0, memory_mib=1024)
 
     @model_validator(mode="after")
@@ -93,23 +115,25 @@ class Sip(_Strict):
     """The SIP side."""
 
     port: Port = 5060
-    trusted: tuple[IPv4Network, ...] = Field(
+    trusted: tuple[Subnet, ...] = Field(
         default=(), description="networks that flood and scanner protection leaves alone"
     )
-    allow: tuple[IPv4Network, ...] = Field(default=(), description="networks that may call; empty: everybody")
+    allow: tuple[Subnet, ...] = Field(default=(), description="networks that may call; empty: everybody")
 
 
 class Media(_Strict):
     """Media of the calls."""
 
-    rtp_timeout_s: Annotated[float, Field(ge=2, le=3600, description="no RTP for so long ends a call")] = 30.0
-    video_kbps: Annotated[int, Field(ge=64, le=20_000, description="video bit rate asked for")] = 1500
+    rtp_timeout_s: Annotated[Number, Field(ge=2, le=3600, description="no RTP for so long ends a call")] = (
+        30.0
+    )
+    video_kbps: Annotated[Integer, Field(ge=64, le=20_000, description="video bit rate asked for")] = 1500
 
 
 class Network(_Strict):
     """The stack's bridge network on Docker. Without ``subnet`` a free /24 is chosen once."""
 
-    subnet: IPv4Network | None = None
+    subnet: Subnet | None = None
 
     @model_validator(mode="after")
     def _is_24(self) -> Self:
@@ -125,7 +149,7 @@ class Stack(_Strict):
     domain: DomainName
     provider: Literal["docker"] = "docker"
     publish: Annotated[
-        IPv4Address | None,
+        Address | None,
         Field(description="an address of this host at which others on the network reach the stack"),
     ] = None
     conference: Conference = Conference()
@@ -134,6 +158,12 @@ class Stack(_Strict):
     media: Media = Media()
     network: Network = Network()
     pools: Pools = Pools()
+
+    @model_validator(mode="after")
+    def _can_publish(self) -> Self:
+        if self.publish is not None and (self.publish.is_unspecified or self.publish.is_multicast):
+            raise ValueError(f"publish: {self.publish} is no address of a host")
+        return self
 
     @property
     def demo(self) -> bool:
@@ -166,6 +196,7 @@ def parse_stack(text: str, source: str = "stack.yaml") -> Stack:
         loader = yaml.SafeLoader(text)
         try:
             node = loader.get_single_node()
+            duplicate = _duplicate_key(node)  # Before construction, which writes merged keys into the nodes.
             data = loader.construct_document(node) if node is not None else None
         finally:
             loader.dispose()
@@ -177,7 +208,6 @@ def parse_stack(text: str, source: str = "stack.yaml") -> Stack:
         raise StackError(f"{source}: not valid YAML: {e}") from None
     if not isinstance(data, dict):
         raise StackError(f"{source}: expected keys such as 'name: demo' and 'domain: sip.example.org'")
-    duplicate = _duplicate_key(node)
     if duplicate is not None:
         key, line = duplicate
         raise StackError(f"{source}:{line}: key '{key}' is there twice; keep one")
@@ -187,19 +217,24 @@ def parse_stack(text: str, source: str = "stack.yaml") -> Stack:
         raise StackError("\n".join(_explain(error, node, source) for error in e.errors())) from None
 
 
-def _duplicate_key(node: yaml.Node | None) -> tuple[str, int] | None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                return str(key.value), key.start_mark.line + 1
-            seen.add(key.value)
-            if (found := _duplicate_key(value)) is not None:
-                return found
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            if (found := _duplicate_key(item)) is not None:
-                return found
+def _duplicate_key(root: yaml.Node | None) -> tuple[str, int] | None:
+    """The first key that is twice in one mapping, and its line; an alias is looked at once."""
+    pending, visited = [root], set[int]()
+    while pending:
+        node = pending.pop()
+        if id(node) in visited:
+            continue
+        visited.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen:
+                        return str(key.value), key.start_mark.line + 1
+                    seen.add(key.value)
+                pending.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            pending.extend(node.value)
     return None
 
 
@@ -214,6 +249,9 @@ def _explain(error: ErrorDetails, node: yaml.Node | None, source: str) -> str:
         return f"{where}: unknown key '{dotted}'; {hint}"
     if error["type"] == "missing":
         return f"{where}: '{dotted}' is missing"
+    if error["type"] in ("model_type", "model_attributes_type"):
+        below = ", ".join(_valid_keys(loc))
+        return f"{where}: '{dotted}' needs keys below it (remove it otherwise); valid: {below}"
     message = re.sub(r"^Value error, ", "", error["msg"])
     shown = error["input"]
     value = f" (it is {shown!r})" if isinstance(shown, str | int | float | bool | None) else ""

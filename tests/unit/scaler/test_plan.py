@@ -1,0 +1,252 @@
+"""Single decisions of the scaler, as tables of what is seen and what is done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+from typing import Any
+
+import pytest
+
+from sipmediadeploy.protocol.agent import State, Status
+from sipmediadeploy.providers.base import Life, ReplicaRecord
+from sipmediadeploy.providers.docker import addresses
+from sipmediadeploy.scaler import policy
+from sipmediadeploy.scaler.main import usable_slots, wanted_hashes
+from sipmediadeploy.scaler.model import Action, Kind, Memory, Observation, Probe, Replica, Target, Underway
+from sipmediadeploy.scaler.plan import plan
+from sipmediadeploy.stack import GatewayPool, Role, StackError, parse_stack
+
+SUBNET = IPv4Network("172.30.9.0/24")
+STACK = parse_stack(
+    "name: demo\ndomain: sip.example.org\nconference: {url: 'wss://rooms.example.org/'}\n"
+    "pools: {gateway: {min: 1, max: 4, calls: 2, spare: 1, cooldown_s: 60}}"
+)
+NOW = 10_000.0
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return Target(STACK, "v1", wanted_hashes(STACK, SUBNET, "master", "v1"), "demo-scaler-0")
+
+
+def replica(target: Target, role: Role, slot: int, **changes: Any) -> Replica:
+    """A replica that works; ``changes`` of its record, probe and status by field name."""
+    name = changes.pop("name", f"demo-{role}-{slot}")
+    record = ReplicaRecord(
+        id=name,
+        name=name,
+        role=role,
+        slot=slot,
+        address=addresses.slot_address(SUBNET, role, slot),
+        life=changes.pop("life", Life.RUNNING),
+        created_at=0.0,
+        config_hash=changes.pop("config_hash", target.hashes.get((role, slot), "none")),
+        version=changes.pop("version", "v1"),
+    )
+    stopped_since = changes.pop("stopped_since", None)
+    answered_at = changes.pop("answered_at", NOW - 0.5)
+    probe = Probe(
+        first_seen=changes.pop("first_seen", NOW - 1000),
+        seen_new=changes.pop("seen_new", True),
+        answered_at=answered_at,
+        ready_at=changes.pop("ready_at", NOW - 990),
+        failed_since=changes.pop("failed_since", None),
+        error="",
+    )
+    pool_has_address = role in (Role.KAMAILIO, Role.COTURN)
+    status = Status(
+        name=name,
+        role=role,
+        state=changes.pop("state", State.READY),
+        reason="as told",
+        capacity=2 if role is Role.GATEWAY else 0,
+        active=changes.pop("active", slot == 0) if pool_has_address else None,
+        version="v1",
+        config_hash="",
+        uptime_s=1.0,
+        **changes,
+    )
+    return Replica(record, replace(probe, status=status if answered_at is not None else None), stopped_since)
+
+
+def whole(target: Target) -> dict[str, Replica]:
+    """A stack in which all is well, but for the gateway lists."""
+    slots = [(Role.KAMAILIO, 0), (Role.KAMAILIO, 1), (Role.COTURN, 0), (Role.COTURN, 1)]
+    slots += [(Role.SCALER, 0), (Role.GATEWAY, 0)]
+    return {r.name: r for r in (replica(target, role, slot) for role, slot in slots)}
+
+
+def decide(target: Target, replicas: dict[str, Replica], **more: Any) -> list[str]:
+    """The planned actions as 'kind name', without the gateway lists."""
+    observation = Observation(NOW, tuple(replicas.values()), inventory_at=more.pop("inventory_at", NOW - 1))
+    memory = more.pop("memory", Memory(started_at=0.0))
+    result = plan(target, observation, more.pop("underway", ()), memory)
+    return [f"{a.kind} {a.name}" for a in result.actions if a.kind is not Kind.SET_GATEWAYS]
+
+
+def test_nothing_is_done_when_all_is_well(target: Target) -> None:
+    assert decide(target, whole(target)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"state": State.FAILED, "failed_since": NOW - 2}, []),
+        ({"state": State.FAILED, "failed_since": NOW - 6}, ["create demo-kamailio-2"]),
+        ({"answered_at": NOW - 4}, []),
+        ({"answered_at": NOW - 6}, ["create demo-kamailio-2"]),
+        ({"life": Life.STOPPED, "stopped_since": NOW - 1}, []),
+        (
+            {"life": Life.STOPPED, "stopped_since": NOW - 3},
+            ["create demo-kamailio-2", "delete demo-kamailio-1"],
+        ),
+        ({"answered_at": None, "first_seen": NOW - 50}, []),
+        (
+            {"answered_at": None, "ready_at": None, "first_seen": NOW - 91},
+            ["create demo-kamailio-2", "delete demo-kamailio-1"],
+        ),
+        ({"config_hash": "other"}, ["create demo-kamailio-2"]),
+        ({"version": "v0"}, ["create demo-kamailio-2"]),
+    ],
+)
+def test_a_kamailio_that_does_not_do_its_job_is_replaced(
+    target: Target, change: dict[str, Any], expected: list[str]
+) -> None:
+    replicas = whole(target)
+    replicas["demo-kamailio-1"] = replica(target, Role.KAMAILIO, 1, **change)
+    assert decide(target, replicas) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"answered_at": NOW - 6, "calls": 1}, ["create demo-gateway-1"]),
+        ({"answered_at": NOW - 599, "calls": 1}, ["create demo-gateway-1"]),
+        ({"answered_at": NOW - 601, "calls": 1}, ["create demo-gateway-1", "delete demo-gateway-0"]),
+        ({"state": State.FAILED, "failed_since": NOW - 6}, ["create demo-gateway-1", "drain demo-gateway-0"]),
+        (
+            {"state": State.FAILED, "failed_since": NOW - 6, "drained_by": "scaler", "calls": 1},
+            ["create demo-gateway-1"],
+        ),
+        (
+            {"state": State.FAILED, "failed_since": NOW - 6, "drained_by": "scaler"},
+            ["create demo-gateway-1", "retire demo-gateway-0"],
+        ),
+        (
+            {"state": State.DRAINED, "drained_by": "scaler", "retired": True},
+            ["create demo-gateway-1", "delete demo-gateway-0"],
+        ),
+        (
+            {"state": State.DRAINING, "drained_by": "scaler", "retired": True, "calls": 1},
+            ["create demo-gateway-1"],
+        ),
+        ({"state": State.DRAINED, "drained_by": "scaler"}, ["undrain demo-gateway-0"]),
+        ({"state": State.DRAINED, "drained_by": "operator"}, ["create demo-gateway-1"]),
+        ({"calls": 1}, []),
+        ({"calls": 2}, ["create demo-gateway-1"]),
+        ({"config_hash": "other"}, ["create demo-gateway-1"]),
+    ],
+)
+def test_what_is_done_about_a_gateway(target: Target, change: dict[str, Any], expected: list[str]) -> None:
+    replicas = whole(target)
+    replicas["demo-gateway-0"] = replica(target, Role.GATEWAY, 0, **change)
+    assert decide(target, replicas) == expected
+
+
+def test_a_spare_empty_gateway_is_drained_after_the_cool_down_only(target: Target) -> None:
+    replicas = whole(target) | {"demo-gateway-1": replica(target, Role.GATEWAY, 1)}
+    assert decide(target, replicas, memory=Memory(started_at=NOW - 30)) == []
+    assert decide(target, replicas, memory=Memory(started_at=0.0, demand=((NOW - 30, 2),))) == []
+    assert decide(target, replicas) == ["drain demo-gateway-1"]
+
+
+def test_a_gateway_with_calls_is_never_chosen_to_leave(target: Target) -> None:
+    replicas = whole(target)
+    for slot in (0, 1, 2):
+        replicas[f"demo-gateway-{slot}"] = replica(target, Role.GATEWAY, slot, calls=int(slot != 1))
+    assert decide(target, replicas) == ["drain demo-gateway-1"]
+
+
+def test_what_is_under_way_is_not_asked_for_again(target: Target) -> None:
+    replicas = whole(target)
+    del replicas["demo-kamailio-1"]
+    creation = Action(Kind.CREATE, Role.KAMAILIO, "demo-kamailio-1", "", slot=1)
+    assert decide(target, replicas) == ["create demo-kamailio-1"]
+    assert decide(target, replicas, underway=(Underway(creation),)) == []
+    assert decide(target, replicas, underway=(Underway(creation, retry_at=NOW + 9),)) == []
+
+
+def test_an_old_inventory_is_no_ground_for_acting(target: Target) -> None:
+    replicas = whole(target)
+    del replicas["demo-coturn-1"]
+    assert decide(target, replicas, inventory_at=NOW - 20) == []
+    assert decide(target, replicas, inventory_at=None) == []
+
+
+def test_an_inventory_without_this_scaler_is_not_believed(target: Target) -> None:
+    assert decide(target, {}) == []
+
+
+def test_the_active_outdated_replica_hands_the_address_over_before_it_goes(target: Target) -> None:
+    replicas = whole(target)
+    replicas["demo-coturn-0"] = replica(target, Role.COTURN, 0, version="v0")
+    replicas["demo-coturn-2"] = replica(target, Role.COTURN, 2)
+    assert decide(target, replicas) == ["drain demo-coturn-0"]
+    drained = {"state": State.DRAINED, "drained_by": "scaler", "version": "v0"}
+    replicas["demo-coturn-0"] = replica(target, Role.COTURN, 0, active=True, **drained)
+    assert decide(target, replicas) == []
+    replicas["demo-coturn-0"] = replica(target, Role.COTURN, 0, active=False, **drained)
+    assert decide(target, replicas) == ["delete demo-coturn-0"]
+
+
+def test_a_new_number_is_greater_than_every_one_in_use(target: Target) -> None:
+    replicas = whole(target)
+    del replicas["demo-kamailio-0"]
+    replicas["demo-kamailio-9"] = replica(target, Role.KAMAILIO, 1, name="demo-kamailio-9")
+    del replicas["demo-kamailio-1"]
+    assert decide(target, replicas) == ["create demo-kamailio-10"]
+
+
+def test_kamailio_is_told_of_free_places_and_of_gateways_that_may_have_calls(target: Target) -> None:
+    replicas = whole(target)
+    replicas["demo-gateway-0"] = replica(target, Role.GATEWAY, 0, calls=1)
+    replicas["demo-gateway-1"] = replica(target, Role.GATEWAY, 1, answered_at=NOW - 9)
+    replicas["demo-gateway-2"] = replica(target, Role.GATEWAY, 2, state=State.DRAINING, calls=1)
+    starting = {"state": State.BOOTING, "ready_at": None, "first_seen": NOW - 5}
+    replicas["demo-gateway-3"] = replica(target, Role.GATEWAY, 3, **starting)
+    observation = Observation(NOW, tuple(replicas.values()), NOW)
+    told = [a for a in plan(target, observation).actions if a.kind is Kind.SET_GATEWAYS]
+    assert [a.name for a in told] == ["demo-kamailio-0", "demo-kamailio-1"]
+    free = {gateway.name: gateway.free for gateway in told[0].gateways}
+    assert free == {"demo-gateway-0": 1, "demo-gateway-1": 0, "demo-gateway-2": 0}
+
+
+def test_the_term_is_greater_than_every_one_seen(target: Target) -> None:
+    replicas = whole(target)
+    replicas["demo-coturn-0"] = replica(target, Role.COTURN, 0, term=7)
+    first = plan(target, Observation(NOW, tuple(replicas.values()), NOW)).memory
+    assert first.term == 8
+    assert plan(target, Observation(NOW, tuple(replicas.values()), NOW), (), first).memory.term == 8
+
+
+@pytest.mark.parametrize(
+    ("calls", "needed"), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (7, 4), (8, 4), (99, 4)]
+)
+def test_the_number_of_gateways_keeps_places_free_within_its_bounds(calls: int, needed: int) -> None:
+    assert policy.gateways_needed(GatewayPool(min=1, max=4, calls=2, spare=1), calls) == needed
+
+
+def test_the_demand_remembers_its_peak_for_the_window() -> None:
+    demand: policy.Demand = ()
+    for at, needed in [(0.0, 2), (10.0, 4), (20.0, 3), (30.0, 1)]:
+        demand = policy.remember(demand, at, needed, 50.0)
+    assert policy.peak(demand) == 4
+    assert policy.peak(policy.remember(demand, 65.0, 1, 50.0)) == 3
+    assert policy.peak(policy.remember(demand, 100.0, 1, 50.0)) == 1
+
+
+def test_gateways_that_do_not_fit_the_ports_of_one_machine_are_refused() -> None:
+    text = "name: demo\ndomain: x.example.org\npools: {gateway: {max: 100, calls: 64}}"
+    with pytest.raises(StackError, match="at most 78 gateways"):
+        usable_slots(parse_stack(text))

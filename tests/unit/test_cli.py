@@ -1,0 +1,184 @@
+"""The command line: what it writes, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sipmediadeploy.cli.errors import CommandError
+from sipmediadeploy.cli.place import Place
+from sipmediadeploy.stack import load_stack
+
+
+def smd(directory: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run smd in ``directory`` with no engine in reach."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("SMD_")}
+    return subprocess.run(
+        [sys.executable, "-m", "sipmediadeploy.cli.main", *words],
+        cwd=directory,
+        env={**clean, "DOCKER_HOST": "unix:///nowhere/docker.sock", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def assert_user_error(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, result
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    for word in words:
+        assert word in result.stderr
+
+
+def test_init_writes_a_valid_stack_file_and_secrets_that_only_the_owner_reads(tmp_path: Path) -> None:
+    result = smd(tmp_path, "init", "--name", "lab", "--domain", "sip.example.net")
+    assert result.returncode == 0, result.stderr
+    stack = load_stack(tmp_path / "stack.yaml")
+    assert (stack.name, stack.domain) == ("lab", "sip.example.net")
+    secrets = tmp_path / "secrets.yaml"
+    assert secrets.stat().st_mode & 0o777 == 0o600
+    master = yaml.safe_load(secrets.read_text())["master"]
+    assert len(master) >= 43
+    assert master not in result.stdout + result.stderr
+
+
+def test_init_never_overwrites(tmp_path: Path) -> None:
+    (tmp_path / "stack.yaml").write_text("mine")
+    assert smd(tmp_path, "init").returncode == 0
+    assert (tmp_path / "stack.yaml").read_text() == "mine"
+    before = (tmp_path / "secrets.yaml").read_text()
+    assert "left as it is" in smd(tmp_path, "init").stdout
+    assert (tmp_path / "secrets.yaml").read_text() == before
+
+
+def test_init_refuses_a_name_that_no_stack_can_have(tmp_path: Path) -> None:
+    assert_user_error(smd(tmp_path, "init", "--name", "No Good"), "name")
+    assert not (tmp_path / "stack.yaml").exists()
+
+
+def test_config_prints_the_effective_stack_as_yaml_and_as_json(tmp_path: Path) -> None:
+    smd(tmp_path, "init")
+    plain = yaml.safe_load(smd(tmp_path, "config").stdout)
+    assert plain == json.loads(smd(tmp_path, "config", "--json").stdout)
+    assert plain["pools"]["gateway"]["max"] == 4
+
+
+def test_the_stack_file_is_found_by_option_and_environment(tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere" / "my.yaml"
+    assert smd(tmp_path, "init", "--stack", str(path)).returncode == 0
+    assert (path.parent / "secrets.yaml").exists()
+    assert smd(tmp_path, "config", SMD_STACK=str(path)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("config",), ("status",), ("down",), ("logs", "x"), ("call", "demo")],
+    ids=lambda words: words[0],
+)
+def test_without_a_stack_file_every_command_says_how_to_write_one(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    result = smd(tmp_path, *words)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_a_mistake_in_the_stack_file_is_a_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "stack.yaml").write_text("name: demo\ndomian: x\n")
+    assert_user_error(smd(tmp_path, "config"), "stack.yaml:2", "did you mean 'domain'?")
+
+
+@pytest.mark.parametrize("words", [("up",), ("status",), ("down",), ("logs", "x"), ("call", "demo")])
+def test_an_engine_out_of_reach_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
+    smd(tmp_path, "init")
+    result = smd(tmp_path, *words)
+    assert result.returncode == 2
+    assert "Docker Engine does not answer at unix:///nowhere/docker.sock" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "words"),
+    [
+        ("master: " + "x" * 43, 0o644, ["others can read it", "chmod 600"]),
+        ("master: short", 0o600, ["fewer than 32"]),
+        ("other: " + "x" * 43, 0o600, ["expected one key, 'master'"]),
+        ("master: [" + "x" * 43, 0o600, ["not valid YAML"]),
+        ("", 0o600, ["expected one key"]),
+    ],
+)
+def test_secrets_that_can_not_be_used_are_named_and_never_quoted(
+    tmp_path: Path, text: str, mode: int, words: list[str]
+) -> None:
+    place = Place(tmp_path / "stack.yaml")
+    place.secrets_file.write_text(text)
+    place.secrets_file.chmod(mode)
+    with pytest.raises(CommandError) as caught:
+        place.master_secret()
+    for word in words:
+        assert word in str(caught.value)
+    assert "xxxx" not in str(caught.value)
+
+
+def test_the_master_secret_may_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMD_MASTER_SECRET", "y" * 43)
+    assert Place(tmp_path / "stack.yaml").master_secret() == "y" * 43
+
+
+def test_two_commands_do_not_change_a_stack_at_the_same_time(tmp_path: Path) -> None:
+    smd(tmp_path, "init")
+    (tmp_path / ".smd").mkdir()
+    with (tmp_path / ".smd" / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert_user_error(smd(tmp_path, "down"), "another smd")
+
+
+def test_help_needs_no_heavy_module() -> None:
+    heavy = "pydantic docker aiohttp rich yaml structlog"
+    code = (
+        "import sys, sipmediadeploy.cli.main as m\n"
+        f"print([name for name in '{heavy}'.split() if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_help_is_fast(tmp_path: Path) -> None:
+    """Half a second of processor time; the clock on the wall depends on who else is at work."""
+    before = os.times()
+    assert smd(tmp_path, "--help").returncode == 0
+    after = os.times()
+    spent = after.children_user - before.children_user + after.children_system - before.children_system
+    assert spent < 0.5
+
+
+def test_ctrl_c_ends_with_one_line_and_exit_code_130(tmp_path: Path) -> None:
+    code = (
+        "import sipmediadeploy.cli.main as m, time\n"
+        "def hang(): print('hangs', flush=True); time.sleep(60)\n"
+        "m.app = hang\n"
+        "m.main()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hangs\n"
+        process.send_signal(2)
+        started = time.monotonic()
+        _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - started < 10
+    assert process.returncode == 130
+    assert errors == "smd: interrupted\n"
