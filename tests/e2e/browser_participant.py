@@ -1,0 +1,120 @@
+"""A browser in a room: headless Chromium on the demo page, in a container of the test image."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.e2e.running import eventually
+from tests.media_tools import write_mjpeg
+
+
+class BrowserParticipant:
+    """A running browser; a context manager. It reports what it sees and hears once a second."""
+
+    def __init__(
+        self,
+        prefix: Sequence[str],
+        url: str,
+        name: str,
+        workdir: Path,
+        *,
+        colour: str = "c03020",
+        tone_hz: int = 800,
+        seconds: int = 150,
+        media: str = "all",
+    ) -> None:
+        self.name = name
+        self.seen: list[dict[str, Any]] = []
+        self._workdir = workdir
+        workdir.mkdir(parents=True, exist_ok=True)
+        picture = write_mjpeg(workdir / f"{name}.mjpeg", colour, 2, size=(1280, 720))
+        self._command = [*prefix, "node", "/opt/browser/browser.mjs", "--json", "--url", url, "--name", name]
+        self._command += ["--seconds", str(seconds), "--tone", str(tone_hz), "--video", str(picture)]
+        self._command += ["--media", media]
+        self._other_lines: list[str] = []
+
+    def __enter__(self) -> BrowserParticipant:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            self.wait(lambda report: report.get("state") == "joined", 40, "the browser is in the room")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._say("quit")
+        try:
+            self._process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            self._process.wait(timeout=15)
+        self._reader.join(timeout=5)
+
+    def wait(self, check: Callable[[dict[str, Any]], Any], timeout: float, what: str) -> dict[str, Any]:
+        """The newest report that passes ``check``."""
+
+        def newest() -> dict[str, Any] | None:
+            assert self._process.poll() is None, f"the browser has ended: {self._other_lines[-10:]}"
+            return self.seen[-1] if self.seen and check(self.seen[-1]) else None
+
+        try:
+            return eventually(newest, timeout, what)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; {self.name} saw {self.seen[-1:]} {self._other_lines[-5:]}") from None
+
+    def of(self, report: dict[str, Any], other: str) -> dict[str, Any] | None:
+        """What the report says of the participant named ``other``."""
+        return next((one for one in report["participants"] if one["name"] == other), None)
+
+    def screenshot(self, path: Path) -> Path:
+        """Save what the page looks like now."""
+        inside = self._workdir / path.name
+        before = sum("screenshot" in line for line in self._other_lines)
+        self._say(f"screenshot {inside}")
+        eventually(
+            lambda: sum("screenshot" in line for line in self._other_lines) > before,
+            15,
+            "a screenshot is taken",
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(inside.read_bytes())
+        return path
+
+    def press(self, control: str) -> None:
+        """Press ``microphone``, ``camera`` or ``leave``."""
+        self._say(control)
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                report = json.loads(line)
+            except ValueError:
+                report = {}
+            if report.get("event") == "second":
+                self.seen.append(report)
+            else:
+                self._other_lines.append(line.strip())

@@ -1,0 +1,50 @@
+"""One stack for all the end-to-end tests, brought up as a user would."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sipmediadeploy.images.build import ensure_test_image
+from sipmediadeploy.providers.docker.engine import ensure_engine
+from tests.e2e.running import ROOT, RunningStack
+
+NAME = os.environ.get("SMD_E2E_STACK", "e2e")
+STACK = f"""\
+name: {NAME}
+domain: sip.example.org
+media: {{rtp_timeout_s: 8}}
+pools:
+  gateway: {{max: 3}}
+"""
+
+
+@pytest.fixture(scope="session")
+def test_image() -> str:
+    """The image of the test tools: baresip, SIPp, Chromium."""
+    return ensure_test_image(ensure_engine(print), print)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, test_image: str) -> Iterator[RunningStack]:
+    """A whole stack with two Kamailios, two Coturns, a scaler, a gateway and the demo conference."""
+    stack_file = tmp_path_factory.mktemp("stack") / "stack.yaml"
+    stack_file.write_text(STACK)
+    running = RunningStack(NAME, stack_file, test_image)
+    try:
+        print(running.smd("up", timeout=1200))
+        yield running
+    finally:
+        if os.environ.get("SMD_E2E_KEEP") != "yes":
+            running.smd("down")
+
+
+@pytest.fixture
+def pictures() -> Path:
+    """Where tests leave pictures for people."""
+    directory = ROOT / "artifacts" / "pictures"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory

@@ -1,0 +1,92 @@
+"""A stack as a user runs it: brought up, asked and taken down by the `smd` command, broken by `docker`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).resolve().parents[2]
+T = TypeVar("T")
+
+
+def eventually(check: Callable[[], T | None], timeout: float, what: str, every: float = 0.2) -> T:
+    """The first true value of ``check``; AssertionError, naming ``what`` was waited for, at the deadline."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if value := check():
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        time.sleep(every)
+
+
+def run(*words: str, timeout: float = 60) -> str:
+    """Run a command; its standard output. Raises AssertionError with everything it said when it fails."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStack:
+    """One stack and the image of the test tools."""
+
+    name: str
+    stack_file: Path
+    test_image: str
+
+    def smd(self, *words: str, timeout: float = 600) -> str:
+        """Run the launcher, as a user does."""
+        return run(str(ROOT / "smd"), "--stack", str(self.stack_file), *words, timeout=timeout)
+
+    def status(self) -> dict[str, Any]:
+        """``smd status --json``; its exit code says whether the stack is whole, which is not judged here."""
+        words = [str(ROOT / "smd"), "--stack", str(self.stack_file), "status", "--json"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout.startswith("{"), f"smd status: {done.stdout}\n{done.stderr}"
+        data: dict[str, Any] = json.loads(done.stdout)
+        return data
+
+    def wait_whole(self, timeout: float = 90) -> dict[str, Any]:
+        """Wait until nothing is missing; the status then."""
+
+        def whole() -> dict[str, Any] | None:
+            status = self.status()
+            return status if status["whole"] else None
+
+        return eventually(whole, timeout, f"the stack is whole; now: {self.status()['problems']}", every=1)
+
+    def replicas(self, role: str) -> list[dict[str, Any]]:
+        """The replicas of one role."""
+        return [one for one in self.status()["replicas"] if one["role"] == role]
+
+    def active(self, role: str) -> dict[str, Any]:
+        """The replica that holds the service address of ``role``."""
+        return next(one for one in self.replicas(role) if one.get("active"))
+
+    def service_address(self, role: str) -> str:
+        """The service address of ``role``."""
+        return str(self.status()["service_addresses"][role]["address"])
+
+    @property
+    def network(self) -> str:
+        """The name of the stack's Docker network."""
+        return f"smd-{self.name}"
+
+    def client_address(self, index: int) -> str:
+        """An address left for test clients, counted from the end (`smd call` takes the first ones)."""
+        network = json.loads(run("docker", "network", "inspect", self.network))[0]
+        subnet: str = network["IPAM"]["Config"][0]["Subnet"]
+        return f"{subnet.rsplit('.', 1)[0]}.{253 - index}"
+
+    def client_prefix(self, name: str, address: str, *mounts: Path) -> list[str]:
+        """The words that run a command of the test image in the stack's network."""
+        words = ["docker", "run", "--rm", "-i", "--init", "--name", f"{self.name}-{name}"]
+        words += ["--network", self.network, "--ip", address, "--shm-size", "512m"]
+        for mount in mounts:
+            words += ["--volume", f"{mount}:{mount}"]
+        return [*words, self.test_image]

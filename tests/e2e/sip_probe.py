@@ -1,0 +1,64 @@
+"""Asks a SIP address with OPTIONS from one unchanged source port, as a terminal that keeps its 5-tuple does."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from types import TracebackType
+
+EVERY_S = 0.05
+
+
+class SipProbe:
+    """Sends OPTIONS every 50 ms in the background; a context manager. Fresh sockets would hide stranded callers."""
+
+    def __init__(self, address: str, port: int = 5060) -> None:
+        self._peer = (address, port)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect(self._peer)
+        self._socket.settimeout(EVERY_S)
+        self._stop = threading.Event()
+        self._answers: list[float] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> SipProbe:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+        self._socket.close()
+
+    @property
+    def answered(self) -> int:
+        """How many answers have come."""
+        return len(self._answers)
+
+    def longest_gap_s(self) -> float:
+        """The longest time between two answers."""
+        times = list(self._answers)
+        return max((later - earlier for earlier, later in zip(times, times[1:], strict=False)), default=0.0)
+
+    def _run(self) -> None:
+        host, port = self._socket.getsockname()
+        number = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            number += 1
+            request = (
+                f"OPTIONS sip:{self._peer[0]}:{self._peer[1]} SIP/2.0\r\n"
+                f"Via: SIP/2.0/UDP {host}:{port};branch=z9hG4bKprobe{number};rport\r\n"
+                f"From: <sip:probe@{host}>;tag=probe\r\nTo: <sip:{self._peer[0]}>\r\n"
+                f"Call-ID: probe-{port}-{number}@{host}\r\nCSeq: {number} OPTIONS\r\n"
+                "Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+            )
+            with contextlib.suppress(OSError):
+                self._socket.send(request.encode())
+                if self._socket.recv(4096).startswith(b"SIP/2.0 200"):
+                    self._answers.append(time.monotonic())
+            self._stop.wait(max(0.0, EVERY_S - (time.monotonic() - began)))

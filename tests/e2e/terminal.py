@@ -1,0 +1,81 @@
+"""A SIP terminal in the stack's network: `smd call` running beside the test, a report a second."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from tests.e2e.running import ROOT, RunningStack, eventually
+from tests.media_tools import json_lines
+
+
+class Terminal:
+    """A running `smd call --json`; a context manager."""
+
+    def __init__(self, stack: RunningStack, room: str, *options: str, seconds: int = 120) -> None:
+        words = [str(ROOT / "smd"), "--stack", str(stack.stack_file), "call", room, "--json"]
+        self._command = [*words, "--seconds", str(seconds), *options]
+        self.events: list[dict[str, Any]] = []
+        self._errors: list[str] = []
+
+    def __enter__(self) -> Terminal:
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self._threads = [
+            threading.Thread(target=self._read, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.hang_up()
+
+    def hang_up(self) -> dict[str, Any]:
+        """End the call as Ctrl-C does; its summary (empty when there is none)."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        return self.wait_ended(20)
+
+    def wait_ended(self, timeout: float) -> dict[str, Any]:
+        """Wait for the call's end; its summary (empty when there is none)."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise AssertionError(f"smd call did not end; it said {self._errors[-5:]}") from None
+        for thread in self._threads:
+            thread.join(timeout=5)
+        return next((event for event in reversed(self.events) if event["event"] == "summary"), {})
+
+    def wait(self, check: Callable[[dict[str, Any]], Any], timeout: float, what: str) -> dict[str, Any]:
+        """The newest second that passes ``check``."""
+
+        def newest() -> dict[str, Any] | None:
+            seconds = [event for event in self.events if event["event"] == "second"]
+            if seconds and check(seconds[-1]):
+                return seconds[-1]
+            assert self._process.poll() is None, f"the call has ended: {self.events[-1:]} {self._errors[-5:]}"
+            return None
+
+        try:
+            return eventually(newest, timeout, what)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; the terminal saw {self.events[-1:]} {self._errors[-5:]}") from None
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.events.extend(json_lines([line]))
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        self._errors.extend(self._process.stderr)

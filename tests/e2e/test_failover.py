@@ -1,0 +1,153 @@
+"""Things die while calls stand: the calls go on, or end in order, and what died is replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.e2e.running import RunningStack, eventually, run
+from tests.e2e.sip_probe import SipProbe
+from tests.e2e.terminal import Terminal
+
+pytestmark = pytest.mark.e2e
+
+
+def _sound_and_picture(second: dict) -> bool:  # type: ignore[type-arg]
+    return second["heard"]["level_db"] > -50 and second["seen"]["frames"] > 5
+
+
+def _reinvite(stack: RunningStack) -> None:
+    """Make every `smd call` of the stack send a re-INVITE."""
+    found = run("docker", "ps", "-q", "--filter", f"name=smd-{stack.name}-call-").split()
+    assert found, "no test call runs"
+    for container in found:
+        run("docker", "kill", "--signal", "SIGUSR1", container)
+
+
+def test_a_killed_kamailio_costs_no_call_and_its_address_moves(stack: RunningStack) -> None:
+    stack.wait_whole()
+    killed = stack.active("kamailio")
+    with (
+        Terminal(stack, "failover", "--name", "One", "--source-port", "5066", "--tone", "440") as one,
+        Terminal(stack, "failover", "--name", "Two", "--tone", "660") as two,
+        SipProbe(stack.service_address("kamailio")) as probe,
+    ):
+        one.wait(_sound_and_picture, 25, "sound and picture come back")
+        eventually(lambda: probe.answered > 20, 10, "the service address answers")
+
+        run("docker", "kill", killed["id"])
+        answered = probe.answered
+        eventually(lambda: probe.answered > answered + 20, 15, "the service address answers again")
+
+        _reinvite(stack)
+        eventually(
+            lambda: [e for e in one.events if e["event"] == "reinvite" and e["status"] == 200],
+            10,
+            "a re-INVITE is answered through the other Kamailio",
+        )
+        last = one.events[-1]["t"] if one.events[-1]["event"] == "second" else 0
+        one.wait(lambda s: s["t"] >= last + 3 and _sound_and_picture(s), 15, "media goes on")
+        with Terminal(stack, "failover", "--name", "Three", "--tone", "880") as three:
+            three.wait(_sound_and_picture, 25, "a new call goes through")
+            assert three.hang_up()["verdict"] == "ok"
+        summaries = [one.hang_up(), two.hang_up()]
+    for summary in summaries:
+        assert summary["verdict"] == "ok", summary
+        assert summary["bye_status"] == 200, "the BYE was not answered through the other Kamailio"
+        assert summary["longest_audio_gap_ms"] < 500, "media paused, though it does not pass through Kamailio"
+    assert stack.active("kamailio")["name"] != killed["name"]
+    print(f"gap of the service address: {probe.longest_gap_s():.2f} s")
+    assert probe.longest_gap_s() < 5, "the address moved, but far too late"
+    stack.wait_whole()
+
+
+def test_a_killed_media_worker_costs_its_own_call_only(stack: RunningStack) -> None:
+    with (
+        Terminal(stack, "workers", "--name", "One", "--tone", "440") as one,
+        Terminal(stack, "workers", "--name", "Two", "--tone", "660") as two,
+    ):
+        one.wait(_sound_and_picture, 25, "sound and picture come back")
+        two.wait(_sound_and_picture, 25, "sound and picture come back")
+        os.kill(_worker_of(stack, "One"), signal.SIGKILL)
+        summary = one.wait_ended(10)
+        assert summary["ended_by"] == "peer", "the terminal got no BYE"
+        last = max(e["t"] for e in two.events if e["event"] == "second")
+        two.wait(lambda s: s["t"] >= last + 3 and s["audio_out"]["packets"] > 0, 15, "the other call goes on")
+        assert two.hang_up()["bye_status"] == 200
+    counts = _metrics(stack)
+    assert any("worker" in line and "_total" in line for line in counts), "the end's reason is not counted"
+
+
+def _worker_of(stack: RunningStack, display_name: str) -> int:
+    """The process id, on this host, of the media worker of one call."""
+    for gateway in stack.replicas("gateway"):
+        listed = run(
+            "docker",
+            "exec",
+            gateway["id"],
+            "/usr/bin/python3",
+            "-c",
+            "import http.client, socket\n"
+            "c = http.client.HTTPConnection('gateway')\n"
+            "c.sock = socket.socket(socket.AF_UNIX); c.sock.connect('/run/smd/gateway.sock')\n"
+            "c.request('GET', '/calls'); print(c.getresponse().read().decode())",
+        )
+        calls = json.loads(listed)["calls"]
+        inside = [call["worker_pid"] for call in calls if call["display_name"] == display_name]
+        if inside:
+            return _host_pid(gateway["id"], inside[0])
+    raise AssertionError(f"no gateway has a call of {display_name}")
+
+
+def _host_pid(container: str, inside: int) -> int:
+    for line in run("docker", "top", container, "-eo", "pid").splitlines()[1:]:
+        pid = int(line)
+        with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+            numbers = next(row for row in status if row.startswith("NSpid:")).split()[1:]
+        if int(numbers[-1]) == inside:
+            return pid
+    raise AssertionError(f"process {inside} of container {container} is not there")
+
+
+def _metrics(stack: RunningStack) -> list[str]:
+    lines: list[str] = []
+    for gateway in stack.replicas("gateway"):
+        lines += run(
+            "docker",
+            "exec",
+            gateway["id"],
+            "/usr/bin/python3",
+            "-c",
+            "import http.client, socket\n"
+            "c = http.client.HTTPConnection('gateway')\n"
+            "c.sock = socket.socket(socket.AF_UNIX); c.sock.connect('/run/smd/gateway.sock')\n"
+            "c.request('GET', '/metrics'); print(c.getresponse().read().decode())",
+        ).splitlines()
+    return lines
+
+
+def test_a_killed_gateway_is_replaced(stack: RunningStack) -> None:
+    stack.wait_whole()
+    before = {one["name"] for one in stack.replicas("gateway")}
+    for gateway in stack.replicas("gateway"):
+        run("docker", "kill", gateway["id"])
+
+    def replaced() -> bool:
+        now = [one for one in stack.replicas("gateway") if one["name"] not in before]
+        return any(one["state"] in ("ready", "busy") for one in now)
+
+    eventually(replaced, 60, "a new gateway is ready", every=1)
+    stack.wait_whole()
+    with Terminal(stack, "replaced", "--name", "One"), Terminal(stack, "replaced", "--name", "Two") as two:
+        two.wait(_sound_and_picture, 25, "calls go through the new gateway")
+        assert two.hang_up()["verdict"] == "ok"
+
+
+def test_a_removed_kamailio_and_coturn_are_replaced(stack: RunningStack) -> None:
+    stack.wait_whole()
+    for role in ("kamailio", "coturn"):
+        run("docker", "rm", "-f", stack.active(role)["id"])
+    stack.wait_whole(120)
