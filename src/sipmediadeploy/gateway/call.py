@@ -96,7 +96,7 @@ class Call:
         self._worker: MediaWorker | None = None
         self._session: Session | None = None
         self._peer_states: list[tuple[str, str]] = []
-        self._dialog: SipDialog | None = None
+        self.dialog: SipDialog | None = None
         self._held_ports: list[int] = []
         self.released = False
         """Its worker and ports are free again; only the BYE may still be under way."""
@@ -231,15 +231,15 @@ class Call:
             expired=lambda: self._spawn_check(EndReason.SESSION_EXPIRED),
             ack_timeout=lambda: self._spawn_check(EndReason.NO_ACK),
         )
-        self._dialog = self._incoming.accept(sdp, events)
-        if self._dialog is None:
+        self.dialog = self._incoming.accept(sdp, events)
+        if self.dialog is None:
             self.finish(EndReason.CANCELLED)
             return
         self.answered_at = time.monotonic()
         setup_s = self.answered_at - self.started
         self._tools.metrics.setup.observe(setup_s)
         self._log.info("call answered", room=self.room, name=self.display_name, setup_s=round(setup_s, 3))
-        self._spawn(self._send_keyframe_infos(self._dialog))
+        self._spawn(self._send_keyframe_infos(self.dialog))
 
     # What happens in the call
 
@@ -364,9 +364,9 @@ class Call:
         await saying_bye
 
     async def _say_bye(self, reason: EndReason) -> None:
-        if self._dialog is None or reason is EndReason.HANGUP:
+        if self.dialog is None or reason is EndReason.HANGUP:
             return
-        status = await self._dialog.bye()
+        status = await self.dialog.bye()
         if status in (408, 503):
             self._tools.metrics.undelivered.labels("BYE").inc()
             self._log.warning("BYE not delivered", status=status)

@@ -1,0 +1,164 @@
+"""The server process with real media workers, as the agent and Kamailio see it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from sipmediadeploy.protocol.replica import ConferenceAccess, GatewayService, ReplicaDocument
+from tests.integration.gateway.wire import Peer, header, open_peer, request
+from tests.unit.gateway.offers import BARESIP
+
+pytestmark = pytest.mark.integration
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float) -> None:
+    """Another process can only be asked again and again."""
+    async with asyncio.timeout(within_s):
+        while not await holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+@dataclass
+class Server:
+    """The process and its control API."""
+
+    directory: Path
+    port: int
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "gateway.sock"
+
+    async def start(self) -> None:
+        document = ReplicaDocument(
+            stack="test",
+            name="test-gateway-0",
+            slot=0,
+            address=IPv4Address("127.0.0.1"),
+            agent_token="x",
+            service=GatewayService(
+                sip_port=self.port,
+                media_address=IPv4Address("127.0.0.1"),
+                rtp_ports=(42000, 42007),
+                capacity=2,
+                conference=ConferenceAccess(platform="janus", url="ws://127.0.0.1:9/"),
+            ),
+        )
+        path = self.directory / "replica.yaml"
+        path.write_text(document.to_yaml())
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "sipmediadeploy.gateway.server",
+            "--document", str(path), "--control", str(self.socket), "--state", str(self.directory / "state"),
+        )  # fmt: skip
+        await until(self._ready, 40)
+
+    async def _ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.returncode is None
+        try:
+            return bool((await self.ask("GET", "/status"))[1]["ready_workers"])
+        except (aiohttp.ClientError, OSError):
+            return False
+
+    async def ask(self, method: str, path: str) -> tuple[int, Any]:
+        connector = aiohttp.UnixConnector(str(self.socket))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(method, f"http://gateway{path}") as answer,
+        ):
+            is_json = answer.content_type == "application/json"
+            return answer.status, await (answer.json() if is_json else answer.text())
+
+    async def stop(self) -> int:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(15):
+            return await self.process.wait()
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    server = Server(tmp_path, free_port())
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture
+async def peer() -> AsyncIterator[Peer]:
+    peer = await open_peer()
+    yield peer
+    peer.close()
+
+
+async def options(peer: Peer, server: Server, branch: str) -> str:
+    peer.send(request("OPTIONS", peer, branch=branch, call_id=branch), server.port)
+    return (await peer.expect("SIP/2.0"))[:11]
+
+
+async def test_the_gateway_serves_its_agent_drains_and_retires_for_good(server: Server, peer: Peer) -> None:
+    assert stat.S_IMODE(server.socket.stat().st_mode) == 0o600
+    status, said = await server.ask("GET", "/status")
+    assert status == 200
+    assert (said["calls"], said["capacity"], said["draining"], said["retired"]) == (0, 2, False, False)
+    assert await options(peer, server, "z9hG4bKa") == "SIP/2.0 200"
+
+    assert (await server.ask("POST", "/drain"))[1]["draining"] is True
+    assert await options(peer, server, "z9hG4bKb") == "SIP/2.0 503"
+    peer.send(request("INVITE", peer, body=BARESIP, branch="z9hG4bKi1", call_id="i1"), server.port)
+    await peer.expect("SIP/2.0 503")
+    assert (await server.ask("POST", "/undrain"))[0] == 200
+    assert await options(peer, server, "z9hG4bKc") == "SIP/2.0 200"
+
+    # The conference of this test can't be reached: the call gets as far as that, through a real worker.
+    peer.send(request("INVITE", peer, body=BARESIP, branch="z9hG4bKi2", call_id="i2"), server.port)
+    refusal = await peer.expect("SIP/2.0 503", within_s=15)
+    assert header(refusal, "Call-ID") == "i2"
+    metrics = (await server.ask("GET", "/metrics"))[1]
+    assert 'smd_gateway_calls_ended_total{reason="conference_unavailable"} 1.0' in metrics
+    assert 'smd_gateway_calls_ended_total{reason="draining"} 1.0' in metrics
+
+    async def nothing_left() -> bool:
+        return (await server.ask("GET", "/calls"))[1] == []
+
+    await until(nothing_left, 5)
+    assert (await server.ask("POST", "/retire"))[1]["retired"] is True
+    assert (await server.ask("POST", "/undrain"))[0] == 409
+    assert await server.stop() == 0
+    await server.start()
+    assert (await server.ask("GET", "/status"))[1]["retired"] is True
+    assert await options(peer, server, "z9hG4bKd") == "SIP/2.0 503"
+
+
+async def test_a_document_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "replica.yaml"
+    path.write_text("role: gateway\n")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sipmediadeploy.gateway.server", "--document", str(path),
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert str(path) in errors.decode()
+    assert "Traceback" not in errors.decode()
