@@ -168,7 +168,7 @@ def host_options(document: ReplicaDocument, limits: Limits) -> dict[str, Any]:
         "mem_limit": memory,
         "memswap_limit": memory,
         "pids_limit": 512 + 96 * calls,
-        "ulimits": [Ulimit(name="nofile", soft=65_536, hard=65_536), Ulimit(name="core", soft=0, hard=0)],
+        "ulimits": [Ulimit(name="core", soft=0, hard=0)],
         "restart_policy": {"Name": "unless-stopped"},
         # Services run from /run; a stale pid file of a killed container must not be there at the next start.
         "tmpfs": {"/run": "rw,exec,nosuid,nodev,mode=755,size=64m", "/tmp": "rw,nosuid,nodev,size=64m"},  # noqa: S108
