@@ -53,6 +53,8 @@ class Settings:
     video: bool = True
     audio_codecs: Sequence[str] = ("opus", "pcma", "pcmu")
     """In order of preference."""
+    user: str = "baresip"
+    """Calls to another user part are refused with 404."""
     name: str = "Baresip"
     seconds: float = 120
     """How long the picture lasts at least."""
@@ -80,7 +82,7 @@ class Baresip:
 
     @property
     def uri(self) -> str:
-        return f"sip:baresip@{self.settings.address}:{self.sip_port}"
+        return f"sip:{self.settings.user}@{self.settings.address}:{self.sip_port}"
 
     @property
     def log(self) -> str:

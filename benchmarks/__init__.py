@@ -1,0 +1,1 @@
+"""Figures of the project; each module is a program with ``--help``."""
