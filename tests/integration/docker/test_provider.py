@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+import time
 from dataclasses import replace
 
 import pytest
+from docker.errors import APIError
 
 from sipmediadeploy.protocol.replica import PATH
 from sipmediadeploy.providers.base import Life, ProviderError
@@ -23,6 +25,20 @@ LIMITS = Limits(cpus=0.5, memory_mib=128)
 
 def host_sees(network: str) -> bool:
     return network in subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
+
+
+def pause(trial: Trial, container: str) -> None:
+    """Freeze a container; while it is starting many processes, the kernel may refuse at first."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            trial.client.api.pause(container)
+        except APIError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 async def test_a_replica_has_its_address_its_limits_and_nothing_more(trial: Trial) -> None:
@@ -71,7 +87,7 @@ async def test_only_scalers_get_the_engines_socket(trial: Trial) -> None:
 
 async def test_the_inventory_has_running_paused_and_exited_replicas(trial: Trial) -> None:
     made = [await trial.provider.create(trial.document(Role.GATEWAY, slot), LIMITS) for slot in range(3)]
-    trial.client.api.pause(made[1].id)
+    pause(trial, made[1].id)
     trial.client.api.kill(made[2].id)
     inventory = await trial.provider.inventory()
     assert [record.id for record in inventory] == [record.id for record in made]

@@ -163,7 +163,7 @@ def test_what_a_gateway_sends_first_leaves_from_its_published_port(
 ) -> None:
     rtp, _ = rtp_ports(published.stack, 0)
     gateway = slot_address(published.network.subnet, Role.GATEWAY, 0)
-    inside = start_answering(published, "gateway", gateway)
+    inside = start_answering(published, "gateway", gateway, ("udp", rtp + 1))
     listen = (
         "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(10); "
         "s.bind(('', 7000)); print('ready', flush=True); print(*s.recvfrom(9)[1])"

@@ -170,8 +170,8 @@ def host_options(document: ReplicaDocument, limits: Limits) -> dict[str, Any]:
         "pids_limit": 512 + 96 * calls,
         "ulimits": [Ulimit(name="core", soft=0, hard=0)],
         "restart_policy": {"Name": "unless-stopped"},
-        # Services run from /run; a stale pid file of a killed container must not be there at the next start.
-        "tmpfs": {"/run": "rw,exec,nosuid,nodev,mode=755,size=64m", "/tmp": "rw,nosuid,nodev,size=64m"},  # noqa: S108
+        # A stale pid file of a killed container must not be there at the next start.
+        "tmpfs": {"/run": "rw,noexec,nosuid,nodev,mode=755,size=64m", "/tmp": "rw,nosuid,nodev,size=64m"},  # noqa: S108
         "sysctls": {"net.ipv4.ip_nonlocal_bind": "1"} if vrrp else {},
         "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "5m", "max-file": "3"}),
     }
