@@ -72,6 +72,18 @@ class RunningStack:
         """The service address of ``role``."""
         return str(self.status()["service_addresses"][role]["address"])
 
+    def gateway_server(self, gateway: str, path: str) -> str:
+        """What the server of the gateway container answers to GET ``path`` on its control socket."""
+        program = (
+            "import http.client, socket\n"
+            "connection = http.client.HTTPConnection('gateway')\n"
+            "connection.sock = socket.socket(socket.AF_UNIX)\n"
+            "connection.sock.connect('/run/smd/gateway.sock')\n"
+            f"connection.request('GET', {path!r})\n"
+            "print(connection.getresponse().read().decode())\n"
+        )
+        return run("docker", "exec", gateway, "/usr/bin/python3", "-c", program)
+
     @property
     def network(self) -> str:
         """The name of the stack's Docker network."""

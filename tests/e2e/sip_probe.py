@@ -1,8 +1,9 @@
-"""Asks a SIP address with OPTIONS from one unchanged source port, as a terminal that keeps its 5-tuple does."""
+"""Asks a SIP address with OPTIONS from one unchanged source port, as a terminal does."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -12,7 +13,10 @@ EVERY_S = 0.05
 
 
 class SipProbe:
-    """Sends OPTIONS every 50 ms in the background; a context manager. Fresh sockets would hide stranded callers."""
+    """Sends OPTIONS every 50 ms in the background; a context manager.
+
+    Fresh sockets would hide the callers that are stranded because they keep their 5-tuple.
+    """
 
     def __init__(self, address: str, port: int = 5060) -> None:
         self._peer = (address, port)
@@ -42,7 +46,7 @@ class SipProbe:
     def longest_gap_s(self) -> float:
         """The longest time between two answers."""
         times = list(self._answers)
-        return max((later - earlier for earlier, later in zip(times, times[1:], strict=False)), default=0.0)
+        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
 
     def _run(self) -> None:
         host, port = self._socket.getsockname()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 
 def _sound_and_picture(second: dict) -> bool:  # type: ignore[type-arg]
-    return second["heard"]["level_db"] > -50 and second["seen"]["frames"] > 5
+    return bool(second["heard"]["level_db"] > -50 and second["seen"]["frames"] > 5)
 
 
 def _reinvite(stack: RunningStack) -> None:
@@ -77,25 +78,17 @@ def test_a_killed_media_worker_costs_its_own_call_only(stack: RunningStack) -> N
         last = max(e["t"] for e in two.events if e["event"] == "second")
         two.wait(lambda s: s["t"] >= last + 3 and s["audio_out"]["packets"] > 0, 15, "the other call goes on")
         assert two.hang_up()["bye_status"] == 200
-    counts = _metrics(stack)
-    assert any("worker" in line and "_total" in line for line in counts), "the end's reason is not counted"
+    metrics = [stack.gateway_server(one["id"], "/metrics") for one in stack.replicas("gateway")]
+    counted = [
+        line for text in metrics for line in text.splitlines() if "worker" in line and "_total" in line
+    ]
+    assert counted, f"the end's reason is not counted in {metrics}"
 
 
 def _worker_of(stack: RunningStack, display_name: str) -> int:
     """The process id, on this host, of the media worker of one call."""
     for gateway in stack.replicas("gateway"):
-        listed = run(
-            "docker",
-            "exec",
-            gateway["id"],
-            "/usr/bin/python3",
-            "-c",
-            "import http.client, socket\n"
-            "c = http.client.HTTPConnection('gateway')\n"
-            "c.sock = socket.socket(socket.AF_UNIX); c.sock.connect('/run/smd/gateway.sock')\n"
-            "c.request('GET', '/calls'); print(c.getresponse().read().decode())",
-        )
-        calls = json.loads(listed)["calls"]
+        calls = json.loads(stack.gateway_server(gateway["id"], "/calls"))["calls"]
         inside = [call["worker_pid"] for call in calls if call["display_name"] == display_name]
         if inside:
             return _host_pid(gateway["id"], inside[0])
@@ -104,29 +97,11 @@ def _worker_of(stack: RunningStack, display_name: str) -> int:
 
 def _host_pid(container: str, inside: int) -> int:
     for line in run("docker", "top", container, "-eo", "pid").splitlines()[1:]:
-        pid = int(line)
-        with open(f"/proc/{pid}/status", encoding="utf-8") as status:
-            numbers = next(row for row in status if row.startswith("NSpid:")).split()[1:]
+        status = Path(f"/proc/{line.strip()}/status").read_text(encoding="utf-8")
+        numbers = next(row for row in status.splitlines() if row.startswith("NSpid:")).split()[1:]
         if int(numbers[-1]) == inside:
-            return pid
+            return int(numbers[0])
     raise AssertionError(f"process {inside} of container {container} is not there")
-
-
-def _metrics(stack: RunningStack) -> list[str]:
-    lines: list[str] = []
-    for gateway in stack.replicas("gateway"):
-        lines += run(
-            "docker",
-            "exec",
-            gateway["id"],
-            "/usr/bin/python3",
-            "-c",
-            "import http.client, socket\n"
-            "c = http.client.HTTPConnection('gateway')\n"
-            "c.sock = socket.socket(socket.AF_UNIX); c.sock.connect('/run/smd/gateway.sock')\n"
-            "c.request('GET', '/metrics'); print(c.getresponse().read().decode())",
-        ).splitlines()
-    return lines
 
 
 def test_a_killed_gateway_is_replaced(stack: RunningStack) -> None:
