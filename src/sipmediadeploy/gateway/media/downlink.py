@@ -23,8 +23,9 @@ from sipmediadeploy.gateway.media.gstreamer import (
 )
 from sipmediadeploy.gateway.media.sip_stream import H264
 
-MIX_LATENCY_MS = 120
-"""Jitter buffer (60 ms), a packet, and slack; fixed, so that the mix does not stumble when somebody joins."""
+_UPSTREAM_LATENCY_MS = 80
+"""Jitter buffer (60 ms) and a packet; fixed, so that the mix does not stumble when somebody joins."""
+_SLACK_MS = 20
 _KEYFRAME_RETRY_MS = 700
 
 
@@ -58,8 +59,9 @@ class Downlink:
             if self._rate:
                 return
             self._rate = rate
-        self._mixer = make("audiomixer", latency=20 * Gst.MSECOND, ignore_inactive_pads=True)
-        self._mixer.set_property("min-upstream-latency", MIX_LATENCY_MS * Gst.MSECOND)
+        # Not with ignore-inactive-pads: 1.22 takes a late start of all inputs for their end, for good.
+        self._mixer = make("audiomixer", latency=_SLACK_MS * Gst.MSECOND)
+        self._mixer.set_property("min-upstream-latency", _UPSTREAM_LATENCY_MS * Gst.MSECOND)
         self._mixer.set_property("output-buffer-duration", 20 * Gst.MSECOND)
         caps = f"audio/x-raw,format=S16LE,rate={rate},channels=1,layout=interleaved"
         silence = parse_bin(
