@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
+from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Participant
+from sipmediadeploy.gateway.conference.janus import JanusDriver
 from sipmediadeploy.gateway.media.process import WorkerProcess
 from sipmediadeploy.node.roles.coturn.role import render_config
 from sipmediadeploy.protocol.replica import ConferenceAccess, CoturnService, TurnServer
-from tests.integration.conference.guests import guest
+from tests.integration.conference.guests import caller, guest
 from tests.integration.conference.janus_server import free_port, needs_janus, running_janus, spawn
 from tests.integration.media_terminal import BLUE, RED, until, until_async
 
@@ -34,26 +37,73 @@ def own_address() -> IPv4Address:
         return IPv4Address(probe.getsockname()[0])
 
 
+class Coturn:
+    """A TURN server that can be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        address = own_address()
+        self.server = TurnServer(address=address, port=free_port(), secret=SECRET)
+        service = CoturnService(
+            service_address=address,
+            port=self.server.port,
+            realm="sip.example.org",
+            secret=SECRET,
+            relay_ports=(47_000, 47_099),
+            allowed_peers=(IPv4Network(f"{address}/32"),),
+        )
+        self._directory = directory
+        (directory / "turnserver.conf").write_text(render_config(service, directory))
+        self.start()
+
+    def start(self) -> None:
+        """Start it."""
+        argv = ["turnserver", "-c", str(self._directory / "turnserver.conf")]
+        self._process = spawn(argv, self._directory / "turn.log")
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+
+
 @pytest.fixture
-def turn_server(tmp_path: Path) -> Iterator[TurnServer]:
-    address, port = own_address(), free_port()
-    service = CoturnService(
-        service_address=address,
-        port=port,
-        realm="sip.example.org",
-        secret=SECRET,
-        relay_ports=(47_000, 47_099),
-        allowed_peers=(IPv4Network(f"{address}/32"),),
-    )
-    (tmp_path / "turnserver.conf").write_text(render_config(service, tmp_path))
-    process = spawn(["turnserver", "-c", str(tmp_path / "turnserver.conf")], tmp_path / "turn.log")
-    yield TurnServer(address=address, port=port, secret=SECRET)
-    process.kill()
-    process.wait()
+def coturn(tmp_path: Path) -> Iterator[Coturn]:
+    running = Coturn(tmp_path)
+    yield running
+    running.kill()
+
+
+async def test_a_relayed_call_comes_back_soon_after_its_turn_server_was_replaced(
+    tmp_path: Path, coturn: Coturn
+) -> None:
+    async with running_janus(tmp_path) as server:
+        relayed = ConferenceAccess(platform="janus", url=server.url, turn="always", turn_server=coturn.server)
+        async with (
+            guest(server.url, "Ann", 440, RED, access=relayed) as ann,
+            guest(server.url, "Bob", 1000, BLUE) as bob,
+        ):
+            await until("Ann sees Bob", lambda: ann.terminal.sees(BLUE))
+            coturn.kill()
+            coturn.start()
+            killed = time.monotonic()
+            await until("new peer connections", lambda: {"send-2", "receive-2"} <= ann.connected, 20)
+            frames = ann.terminal.frames_received
+            await until("Ann gets a picture", lambda: ann.terminal.frames_received > frames + 5)
+            print(f"back after {time.monotonic() - killed:.1f} s")
+            await until_async("Bob hears Ann", lambda: bob.terminal.hears(440))
+            assert not ann.ended
+
+
+async def test_a_turn_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    nobody = TurnServer(address=own_address(), port=free_port(), secret=SECRET)
+    async with running_janus(tmp_path) as server, caller(440) as ann:
+        access = ConferenceAccess(platform="janus", url=server.url, turn="always", turn_server=nobody)
+        with pytest.raises(ConferenceUnavailable, match="TURN"):
+            await JanusDriver(access, "g").join(Participant("demo", "Ann"), ann.worker, ann.ended.append)
 
 
 async def test_with_turn_always_all_media_is_relayed(
-    tmp_path: Path, turn_server: TurnServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, coturn: Coturn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     offer = WorkerProcess.offer
@@ -64,7 +114,7 @@ async def test_with_turn_always_all_media_is_relayed(
 
     monkeypatch.setattr(WorkerProcess, "offer", recorded)
     async with running_janus(tmp_path) as server:
-        access = ConferenceAccess(platform="janus", url=server.url, turn="always", turn_server=turn_server)
+        access = ConferenceAccess(platform="janus", url=server.url, turn="always", turn_server=coturn.server)
         async with (
             guest(server.url, "Ann", 440, RED, access=access) as ann,
             guest(server.url, "Bob", 1000, BLUE, access=access) as bob,

@@ -7,6 +7,7 @@ So publishers who come and go quickly change what is wanted next, and never race
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 
@@ -22,10 +23,13 @@ log = structlog.get_logger(__name__)
 
 PLUGIN = "janus.plugin.videoroom"
 NO_SUCH_ROOM, ROOM_EXISTS, NO_SUCH_FEED = 426, 427, 428
-CONNECT_S = 15.0
+CONNECT_S = 10.0
 """How long a peer connection may take until Janus says ``webrtcup``."""
 RECOVER_S = 3.0
 """How long a peer connection may be ``disconnected`` before it is made anew."""
+UPLINK_LOOK_S = 1.0
+UPLINK_PACKETS = 10
+"""So many audio packets from the terminal between two looks, and none at Janus: the way is broken."""
 RETRY_S = 0.5
 RETRIES = 20
 VIDEO_KBPS = 2000
@@ -50,8 +54,10 @@ class Visit:
         self._janus: JanusConnection | None = None
         self._publisher = 0
         self._subscriber = 0
-        self._subscriber_up = False
-        self._subscribed_at = 0.0
+        self._connecting: dict[int, float] = {}
+        self._unheard = False
+        self._uplink_packets: int | None = None
+        self._look_at = 0.0
         self._publishers: dict[str, Publisher] = {}
         self._floor = speaker.Floor()
         self._lines: tuple[janus_room.Line, ...] = ()
@@ -92,9 +98,9 @@ class Visit:
         while True:
             self._wake.clear()
             self._check()
-            wait = await self._step()
+            wait = min(await self._step(), await self._watch_uplink())
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(None if wait == math.inf else wait):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -170,7 +176,8 @@ class Visit:
     async def _publish(self) -> None:
         self._open_peers.append(self._send_peer)
         await self._worker.create_peer(self._send_peer, self._ice, send=True)
-        offer = await self._worker.offer(self._send_peer)
+        offer = _usable(await self._worker.offer(self._send_peer))
+        self._connecting[self._publisher] = time.monotonic() + CONNECT_S
         reply = await self._connection.request(
             self._publisher, {"request": "publish"}, {"type": "offer", "sdp": offer}
         )
@@ -183,8 +190,12 @@ class Visit:
         if event.kind in ("hangup", "detached"):
             if event.handle in (self._publisher, self._subscriber):
                 self._failed = self._failed or f"{event.kind}: {event.data.get('reason', 'no reason given')}"
-        elif event.kind == "webrtcup" and event.handle == self._subscriber:
-            self._subscriber_up = True
+        elif event.kind == "webrtcup":
+            self._connecting.pop(event.handle, None)
+        elif event.kind == "media" and event.handle == self._publisher:
+            if event.data.get("type") == "audio":
+                self._unheard = event.data.get("receiving") is False
+                self._uplink_packets, self._look_at = None, 0.0
         elif event.kind == "event" and event.handle == self._publisher:
             self._on_room(event.data)
         elif event.kind == "event":
@@ -224,21 +235,21 @@ class Visit:
             log.info("picture follows", room=self._who.room, participant=shown.display)
         return [*audio, pictures[self._floor.shown]], wait
 
-    async def _step(self) -> float | None:
-        """Do the next thing, if any; in how many seconds to look again (None: when something happens)."""
+    async def _step(self) -> float:
+        """Do the next thing, if any; in how many seconds to look again (inf: when something happens)."""
         if self._offer is not None:
             await self._answer_offer()
             return 0
-        if self._lines and not self._subscriber_up:
-            left = self._subscribed_at + CONNECT_S - time.monotonic()
-            if left <= 0:
-                raise JanusLost(f"no peer connection to Janus in {CONNECT_S:g} s")
-            return left
+        late = min(self._connecting.values(), default=math.inf) - time.monotonic()
+        if late <= 0:
+            raise JanusLost(f"no peer connection to Janus in {CONNECT_S:g} s")
+        if self._subscriber in self._connecting:
+            return late
         wanted, wait = self._wanted()
         step = janus_room.next_step(self._lines, wanted)
         if step is None:
             self._retries = 0
-            return wait
+            return min(late, math.inf if wait is None else wait)
         try:
             await self._take(step)
         except JanusError as e:
@@ -249,13 +260,28 @@ class Visit:
             return RETRY_S
         return 0
 
+    async def _watch_uplink(self) -> float:
+        """Notice in 2 to 3 s that our way to Janus is broken (a TURN server died); ICE needs up to 30 s.
+
+        Janus tells when it hears nothing for a second. That is an outage if the terminal sends meanwhile.
+        """
+        now = time.monotonic()
+        if not self._unheard:
+            return math.inf
+        if now >= self._look_at:
+            before, self._uplink_packets = self._uplink_packets, (await self._worker.stats()).audio_in.packets
+            if before is not None and self._uplink_packets - before >= UPLINK_PACKETS:
+                raise JanusLost("Janus gets nothing of what the terminal sends")
+            self._look_at = now + UPLINK_LOOK_S
+        return self._look_at - now
+
     async def _take(self, step: janus_room.Update | janus_room.Switch) -> None:
         if not self._subscriber:
             self._subscriber = await self._connection.attach(PLUGIN)
             self._open_peers.append(self._receive_peer)
             await self._worker.create_peer(self._receive_peer, self._ice, send=False)
         if not self._lines and isinstance(step, janus_room.Update):
-            self._subscribed_at = time.monotonic()
+            self._connecting[self._subscriber] = time.monotonic() + CONNECT_S
             streams = [{"feed": s.feed, "mid": s.mid} for s in step.subscribe]
             join = {"request": "join", "ptype": "subscriber", "room": self._who.room}
             # Without autoupdate a publisher who leaves costs no negotiation: his m-lines just fall silent.
@@ -273,7 +299,7 @@ class Visit:
         offer, self._offer = self._offer, None
         if offer is None:
             return
-        answer = await self._worker.answer(self._receive_peer, str(offer["sdp"]))
+        answer = _usable(await self._worker.answer(self._receive_peer, str(offer["sdp"])))
         await self._connection.request(
             self._subscriber, {"request": "start"}, {"type": "answer", "sdp": answer}
         )
@@ -284,3 +310,10 @@ class Visit:
         if picture is not None and picture != self._picture:
             await self._worker.video_switched()
         self._picture = picture
+
+
+def _usable(sdp: str) -> str:
+    """The same SDP; raises JanusLost when it has no way to be reached: only relaying, and no relay."""
+    if "a=candidate:" not in sdp:
+        raise JanusLost("no ICE candidate was found: the TURN server does not answer")
+    return sdp
