@@ -16,7 +16,7 @@ def main() -> int:
         from sipmediadeploy.gateway.testcall.call import CallFailed, TestCall, complain
         from sipmediadeploy.gateway.testcall.elements import ClipError, MissingElement
     except (ImportError, ValueError) as error:
-        print(f"testcall: GStreamer's Python bindings are needed ({error})", file=sys.stderr)
+        print(f"testcall: a library is missing here: {error}", file=sys.stderr)
         return 2
 
     async def call() -> list[str]:
