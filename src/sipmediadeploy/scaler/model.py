@@ -211,9 +211,9 @@ def condition(replica: Replica, now: float, timing: Timing) -> tuple[Condition, 
             return Condition.BOOTING, "starting"
         if probe.seen_new:
             return Condition.FAILED, f"did not come up within {timing.booting:.0f} s ({probe.error})"
-        return Condition.SILENT, f"no answer for {silent:.0f} s ({probe.error})"
+        return Condition.SILENT, f"silent ({probe.error})"
     if status is None or silent >= timing.silent:
-        return Condition.SILENT, f"no answer for {silent:.0f} s ({probe.error})"
+        return Condition.SILENT, f"silent ({probe.error})"
     return _said(replica, status, now, timing)
 
 

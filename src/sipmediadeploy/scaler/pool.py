@@ -160,6 +160,8 @@ def view(
         if record.role is not role:
             continue
         what, why = condition(replica, observation.now, target.timing)
+        if replica.name == target.own_name:
+            what = Condition.USABLE  # It is at work right now, whatever its agent says.
         wanted = target.hashes.get((role, record.slot))
         outdated = record.config_hash != wanted or record.version != target.version
         members.append(Member(replica, what, why, outdated))
