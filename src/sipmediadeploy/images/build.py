@@ -87,7 +87,7 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
         ImageError: it can't be built.
     """
     root = inputs.project_root()
-    parts = ("deploy/docker/test", "tests/e2e/browser/package.json", "tests/e2e/browser/package-lock.json")
+    parts = ("deploy/docker/test", "tests/e2e/browser")
     name = f"{TEST_IMAGE}:{inputs.content_hash(root, parts)[:12]}"
     try:
         if not _is_there(client, name):
@@ -95,9 +95,10 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
             cache.mkdir(parents=True, exist_ok=True)
             builder = Builder(_patient(client), root, cache, report)
             _build_base(builder, read_host())
-            browser = root / "tests" / "e2e" / "browser"
-            trees = {"Dockerfile": builder.recipes / "test" / "Dockerfile"}
-            trees |= {f"browser/{path.name}": path for path in browser.glob("package*.json")}
+            trees = {
+                "Dockerfile": builder.recipes / "test" / "Dockerfile",
+                "browser": root / "tests" / "e2e" / "browser",
+            }
             _docker_build(builder, "test", name, inputs.context_tar(trees), {"BUILD_BASE": _BUILD_BASE})
     except (DockerException, requests.RequestException, OSError, subprocess.TimeoutExpired) as e:
         raise ImageError(f"the test image can't be built: {reason(e)}") from None
