@@ -83,6 +83,7 @@ async def test_a_relayed_call_comes_back_soon_after_its_turn_server_was_replaced
             guest(server.url, "Bob", 1000, BLUE) as bob,
         ):
             await until("Ann sees Bob", lambda: ann.terminal.sees(BLUE))
+            await until("Bob sees Ann", lambda: bob.terminal.sees(RED))
             coturn.kill()
             coturn.start()
             killed = time.monotonic()

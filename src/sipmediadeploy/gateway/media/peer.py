@@ -99,7 +99,7 @@ class Peer:
         rtpbin = w.get_by_name("rtpbin")
         rtpbin.set_property("rtcp-sync-send-time", False)
         rtpbin.connect("new-jitterbuffer", self._new_jitterbuffer)
-        w.connect("on-ice-candidate", lambda _w, mline, text: self._candidates.append((mline, text)))
+        w.connect("on-ice-candidate", self._candidate)
         w.connect("on-new-transceiver", _repair_video)
         w.connect("notify::ice-gathering-state", self._gathering)
         w.connect("notify::connection-state", self._connection)
@@ -241,6 +241,13 @@ class Peer:
         if reply is not None and reply.has_field("error"):
             raise MediaError(f"webrtcbin {action}: {reply.get_value('error').message}")
         return reply
+
+    def _candidate(self, _webrtc: Any, mline: int, text: str) -> None:
+        self._candidates.append((mline, text))
+        if " typ relay" in text:
+            # The relayed candidate is the last that is of use; libnice goes on for 2 s with addresses
+            # from which the TURN server can't be reached.
+            self._gathered.set()
 
     def _gathering(self, webrtc: Any, _spec: Any) -> None:
         if webrtc.get_property("ice-gathering-state") == GstWebRTC.WebRTCICEGatheringState.COMPLETE:
