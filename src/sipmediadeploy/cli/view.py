@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -17,6 +18,8 @@ from sipmediadeploy.stack import Role, Stack
 
 WELL = (State.READY, State.BUSY)
 LEAVING = (State.DRAINING, State.DRAINED)
+_PIPE_WIDTH = 140
+"""Columns of a table that is not printed to a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ def print_table(seen: list[Seen]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("replica", "state", "calls", "address", "reason"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "reason")
+        table.add_column(heading, overflow="ellipsis", no_wrap=True)
     for one in seen:
         status = one.status
         calls = f"{status.calls}/{status.capacity}" if status and one.record.role is Role.GATEWAY else ""
@@ -194,7 +197,7 @@ def print_table(seen: list[Seen]) -> None:
         state = f"{one.state}, {role}" if role else one.state
         color = "green" if one.well else "yellow" if one.status else "red"
         table.add_row(one.record.name, f"[{color}]{state}[/]", calls, str(one.record.address), one.reason)
-    Console(highlight=False, soft_wrap=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def shorten(path: Path) -> str:

@@ -90,7 +90,8 @@ def _see_off(pool: Pool, member: Member) -> list[Action]:
 
 def _see_off_failed(pool: Pool, member: Member) -> list[Action]:
     probe, status = member.replica.probe, member.replica.status
-    if status is None or (probe.ready_at is None and status.state is State.BOOTING and status.calls == 0):
+    never_worked = probe.seen_new and probe.ready_at is None
+    if status is None or ((never_worked or status.state is State.BOOTING) and status.calls == 0):
         return pool.order(Kind.DELETE, member, member.why)
     if status.drained_by is None:
         return pool.order(Kind.DRAIN, member, member.why)

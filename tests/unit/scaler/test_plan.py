@@ -143,6 +143,10 @@ def test_a_kamailio_that_does_not_do_its_job_is_replaced(
         ),
         ({"state": State.DRAINED, "drained_by": "scaler"}, ["undrain demo-gateway-0"]),
         ({"state": State.DRAINED, "drained_by": "operator"}, ["create demo-gateway-1"]),
+        (
+            {"state": State.FAILED, "failed_since": NOW - 6, "ready_at": None},
+            ["create demo-gateway-1", "delete demo-gateway-0"],
+        ),
         ({"calls": 1}, []),
         ({"calls": 2}, ["create demo-gateway-1"]),
         ({"config_hash": "other"}, ["create demo-gateway-1"]),
