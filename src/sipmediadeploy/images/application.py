@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from sipmediadeploy.images.inputs import ImageError
@@ -16,24 +18,33 @@ PYTHON_VERSION = "3.11"
 """Debian bookworm's."""
 _GLIBC = "2_36"
 _TIMEOUT_S = 300
+_KEPT_S = 3600
 
 
-def build_site_packages(root: Path, cache: Path) -> Path:
+def build_site_packages(root: Path, cache: Path, version: str) -> Path:
     """The application and its locked dependencies, as a directory for ``PYTHONPATH`` of bookworm's Python.
 
-    The dependencies are kept in ``cache`` from one build to the next for as long as the lock is the same.
+    It is made in ``cache`` once for each ``version`` of the images, so that several builds may run at a time;
+    the dependencies alone are kept for as long as the lock is the same.
 
     Raises:
         ImageError: uv is missing or fails.
     """
+    done = cache / f"dist-{version}"
+    if done.is_dir():
+        return done
+    for old in cache.glob("dist-*"):
+        if time.time() - old.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(old, ignore_errors=True)
     locked = _locked(root / "requirements.lock", cache)
-    target = _fresh(cache / "dist" / "site-packages")
-    shutil.copytree(locked, target, symlinks=True, dirs_exist_ok=True)
-    _uv("the application", "pip", "install", "--no-deps", "--target", str(target), str(root))
+    work = cache / f"dist-{version}.{os.getpid()}"
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(locked, work, symlinks=True)
+    _uv("the application", "pip", "install", "--no-deps", "--target", str(work), str(root))
     for trace in ("direct_url.json", "uv_cache.json", "uv_build.json"):
-        for path in target.glob(f"sipmediadeploy-*.dist-info/{trace}"):
+        for path in work.glob(f"sipmediadeploy-*.dist-info/{trace}"):
             path.unlink()  # they name the directory on this machine
-    return target
+    return settle(work, done)
 
 
 def build_ansible(root: Path, cache: Path) -> Path:
@@ -60,9 +71,16 @@ def _locked(lock: Path, cache: Path) -> Path:
                 str(lock),
             ),
         )
-        if not done.is_dir():
-            work.rename(done)
-        shutil.rmtree(work, ignore_errors=True)
+        settle(work, done)
+    return done
+
+
+def settle(work: Path, done: Path) -> Path:
+    """Give a finished directory its name, unless another build was quicker."""
+    work.touch()
+    with contextlib.suppress(OSError):
+        work.rename(done)
+    shutil.rmtree(work, ignore_errors=True)
     return done
 
 

@@ -10,8 +10,8 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from sipmediadeploy.images import application, inputs
 from sipmediadeploy.images.base import BASE, base_tag, ensure_base
 from sipmediadeploy.images.host import SUITE, HostPackages, read_host
 from sipmediadeploy.images.inputs import ROLES, ImageError
+from sipmediadeploy.images.parallel import run_side_by_side
 from sipmediadeploy.providers.docker.engine import reason
 from sipmediadeploy.providers.docker.labels import image_name
 from sipmediadeploy.stack import Role
@@ -107,7 +108,7 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
 
 def _build_all(builder: Builder, roles: Iterable[Role], version: str) -> None:
     _build_base(builder, read_host())
-    site_packages = application.build_site_packages(builder.root, builder.cache)
+    site_packages = application.build_site_packages(builder.root, builder.cache, version)
 
     def build(role: Role) -> None:
         trees = {"dist/site-packages": site_packages}
@@ -115,14 +116,7 @@ def _build_all(builder: Builder, roles: Iterable[Role], version: str) -> None:
             trees["dist/web"] = _web_page(builder)
         _build_role(builder, role, version, trees)
 
-    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        futures = [pool.submit(build, role) for role in roles]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    run_side_by_side([partial(build, role) for role in roles], _SIDE_BY_SIDE)
     _forget_old(builder.client, version)
 
 
@@ -139,10 +133,7 @@ def _web_page(builder: Builder) -> Path:
         trees = {"Dockerfile": builder.recipes / "web" / "Dockerfile", "web": builder.root / "web"}
         _docker_build(builder, "web", name, inputs.context_tar(trees), {"BUILD_BASE": _BUILD_BASE})
         _copy_out(builder.client, name, "/out", work)
-    if not done.is_dir():
-        work.rename(done)
-    shutil.rmtree(work, ignore_errors=True)
-    return done
+    return application.settle(work, done)
 
 
 def _copy_out(client: docker.DockerClient, image: str, path: str, target: Path) -> None:
