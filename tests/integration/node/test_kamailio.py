@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from sipmediadeploy.node.probes import ProbeError, sip_options
+from sipmediadeploy.node.roles.base import RoleError
 from sipmediadeploy.node.roles.kamailio import rpc
 from sipmediadeploy.node.roles.kamailio.gateways import dispatcher_list, silent_gateways
-from sipmediadeploy.node.roles.kamailio.role import render_config
+from sipmediadeploy.node.roles.kamailio.role import KamailioRole, render_config
 from sipmediadeploy.protocol.agent import Gateway, Gateways
 from sipmediadeploy.protocol.replica import KamailioService, ReplicaDocument
 from tests.integration.node.sip_peer import Dialog, Message, Peer, callee_request, first_route, split_list
@@ -319,6 +320,42 @@ def test_without_a_free_gateway_the_caller_is_told_when_to_try_again(
     refused = caller.final()
     assert refused.status == 503
     assert refused.one("Retry-After") == "10"
+
+
+@pytest.mark.parametrize("kamailio", [({}, gateways())], indirect=True)
+def test_the_gateways_can_go_from_none_to_some_and_back(kamailio: Kamailio, caller: Peer, a: Peer) -> None:
+    config = service()
+    role = KamailioRole(document(config), config, "lo", gateways())
+    role.directory = kamailio.run
+    asyncio.run(role.set_gateways(gateways((A, 2))))
+    call(caller).send("INVITE")
+    a.respond(a.request("INVITE"), "404 No such room")
+    assert caller.final().status == 404
+    asyncio.run(role.set_gateways(gateways()))
+    refused = call(caller)
+    refused.send("INVITE")
+    answer = caller.receive(lambda m: m.status >= 200 and m.one("Call-ID") == refused.call_id)
+    assert answer.status == 503
+    asyncio.run(role.set_gateways(gateways((A, 1))))
+    call(caller).send("INVITE")
+    assert a.request("INVITE")
+    for free in (2, 3, 4):
+        asyncio.run(role.set_gateways(gateways((A, free))))
+
+
+def test_a_list_that_kamailio_did_not_take_is_an_error_and_is_tried_again(
+    kamailio: Kamailio, tmp_path: Path, caller: Peer, a: Peer
+) -> None:
+    config = service()
+    role = KamailioRole(document(config), config, "lo", gateways())
+    role.directory = tmp_path / "nothing-runs-here"
+    with pytest.raises(RoleError, match="did not take the gateway list"):
+        asyncio.run(role.set_gateways(gateways((A, 2))))
+    role.directory = kamailio.run
+    kamailio.list_gateways(gateways())
+    asyncio.run(role.set_gateways(gateways((A, 2))))
+    call(caller).send("INVITE")
+    assert a.request("INVITE")
 
 
 def test_a_full_gateway_keeps_its_dialogs(kamailio: Kamailio, caller: Peer, a: Peer) -> None:

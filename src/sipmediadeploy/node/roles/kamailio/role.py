@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from sipmediadeploy.protocol.replica import GATEWAY_SIP_PORT, KamailioService, R
 
 LOOPBACK = IPv4Address("127.0.0.1")
 USER = "kamailio"
+RELOAD_S = 1.1
+"""Between two reloads of the gateway list: Kamailio refuses a second one within a second, because one that
+still reads the list before the last would lose it."""
 
 
 class KamailioRole(NoOrders):
@@ -31,6 +36,7 @@ class KamailioRole(NoOrders):
         self._service = service
         self._interface = interface
         self._gateways = gateways
+        self._reloaded_at = float("-inf")
         self.directory = RUN / "kamailio"
 
     def render(self) -> dict[Path, RenderedFile]:
@@ -57,18 +63,39 @@ class KamailioRole(NoOrders):
         if gateways.gateways == self._gateways.gateways:
             return
         try:
-            listing = await rpc.call(self.directory / "rpc.sock", "dispatcher.list")
-            silent = silent_gateways(listing) if isinstance(listing, dict) else frozenset()
+            silent = await self._silent()
             # In place: the file stays Kamailio's user's. It is read when told to, and at each start.
             (self.directory / "dispatcher.list").write_text(
                 dispatcher_list(gateways, silent), encoding="utf-8"
             )
-            await rpc.call(self.directory / "rpc.sock", "dispatcher.reload")
+            await self._reload()
             self._gateways = gateways
         except rpc.RpcError as e:
             raise RoleError(f"kamailio did not take the gateway list: {e}") from None
         except OSError as e:
             raise RoleError(f"the gateway list can't be written: {e}") from None
+
+    async def _reload(self) -> None:
+        for attempt in range(3):
+            await asyncio.sleep(self._reloaded_at + RELOAD_S - time.monotonic())
+            self._reloaded_at = time.monotonic()
+            try:
+                await rpc.call(self.directory / "rpc.sock", "dispatcher.reload")
+                return
+            except rpc.NoAnswer:
+                raise
+            except rpc.RpcError:
+                if attempt == 2:
+                    raise
+
+    async def _silent(self) -> frozenset[str]:
+        try:
+            listing = await rpc.call(self.directory / "rpc.sock", "dispatcher.list")
+        except rpc.NoAnswer:
+            raise
+        except rpc.RpcError:  # how an empty list is told: "No Destination Sets"
+            return frozenset()
+        return silent_gateways(listing) if isinstance(listing, dict) else frozenset()
 
 
 def render_config(document: ReplicaDocument, service: KamailioService, run: Path) -> str:

@@ -13,11 +13,16 @@ class RpcError(Exception):
     """Kamailio did not do what was asked; the message is its own, or says that it is silent."""
 
 
+class NoAnswer(RpcError):
+    """There is no Kamailio, or it is silent."""
+
+
 async def call(path: Path, method: str, timeout_s: float = 2.0) -> Any:
     """Call ``method`` and return its result.
 
     Raises:
-        RpcError: no Kamailio there, no answer in time, or an error was answered.
+        NoAnswer: no Kamailio there, or no answer in time.
+        RpcError: an error was answered.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
@@ -28,9 +33,9 @@ async def call(path: Path, method: str, timeout_s: float = 2.0) -> Any:
             async with asyncio.timeout(timeout_s):
                 answer = json.loads(await asyncio.get_running_loop().sock_recv(sock, 1 << 20))
         except TimeoutError:
-            raise RpcError(f"no answer to {method} within {timeout_s:g} s") from None
+            raise NoAnswer(f"no answer to {method} within {timeout_s:g} s") from None
         except (OSError, ValueError) as e:
-            raise RpcError(f"{method}: {e}") from None
+            raise NoAnswer(f"{method}: {e}") from None
     if not isinstance(answer, dict) or "error" in answer:
         raise RpcError(f"{method}: {answer.get('error') if isinstance(answer, dict) else answer}")
     return answer.get("result")
