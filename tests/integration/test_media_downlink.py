@@ -25,27 +25,37 @@ def pipeline() -> Iterator[Any]:
     pipeline.set_state(Gst.State.NULL)
 
 
-async def test_a_late_start_of_the_input_is_not_its_end(
-    pipeline: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def delayed(description: str) -> Any:
-        return gstreamer.parse_bin(
-            description.replace("! capsfilter", "! valve name=v drop=true ! capsfilter")
-        )
-
-    monkeypatch.setattr(downlink, "parse_bin", delayed)
+async def test_the_mix_runs_with_late_input_and_with_none(pipeline: Any) -> None:
     mix = downlink.Downlink(pipeline)
-    for tee in (mix.audio, mix.video):
-        tee.sync_state_with_parent()
+    for element in (mix.audio, mix.video):
+        element.sync_state_with_parent()
     heard: list[bool] = []
 
     def count(_pad: Any, _info: Any) -> Any:
         heard.append(True)
         return Gst.PadProbeReturn.OK
 
+    async def goes_on(when: str) -> None:
+        before = len(heard)
+        await until(f"the mix runs {when}", lambda: len(heard) > before + 10, 3)
+
     mix.audio.get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, count)
     mix.start_audio(8000)
-    await until("the mix runs without input", lambda: len(heard) > 10, 3)
-    pipeline.get_by_name("v").set_property("drop", False)
-    before = len(heard)
-    await until("the mix runs with input", lambda: len(heard) > before + 10, 3)
+    await goes_on("without input")
+    speaker = Gst.parse_bin_from_description(
+        "audiotestsrc is-live=true samplesperbuffer=960 ! valve name=v drop=true ! audio/x-raw,rate=48000"
+        " ! opusenc ! rtpopuspay name=pay",
+        True,
+    )
+    pipeline.add(speaker)
+    source = speaker.get_static_pad("src")
+    mix.add_audio(source)
+    speaker.sync_state_with_parent()
+    await goes_on("with an input that has not begun")
+    speaker.get_by_name("v").set_property("drop", False)
+    await goes_on("with input")
+    speaker.get_by_name("v").set_property("drop", True)
+    await goes_on("with an input that has paused")
+    gstreamer.remove(pipeline, speaker)
+    mix.remove(source)
+    await goes_on("when the input has left")

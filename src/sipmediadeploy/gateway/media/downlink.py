@@ -60,22 +60,21 @@ class Downlink:
                 return
             self._rate = rate
         # Not with ignore-inactive-pads: 1.22 takes a late start of all inputs for their end, for good.
-        self._mixer = make("audiomixer", latency=_SLACK_MS * Gst.MSECOND)
-        self._mixer.set_property("min-upstream-latency", _UPSTREAM_LATENCY_MS * Gst.MSECOND)
-        self._mixer.set_property("output-buffer-duration", 20 * Gst.MSECOND)
-        caps = f"audio/x-raw,format=S16LE,rate={rate},channels=1,layout=interleaved"
-        silence = parse_bin(
-            f"audiotestsrc is-live=true wave=silence samplesperbuffer={rate // 50}"
-            f" ! capsfilter name=end caps={caps}"
+        self._mixer = make(
+            "audiomixer",
+            force_live=True,
+            latency=_SLACK_MS * Gst.MSECOND,
+            min_upstream_latency=_UPSTREAM_LATENCY_MS * Gst.MSECOND,
+            output_buffer_duration=20 * Gst.MSECOND,
         )
-        ghost(silence, "src", silence.get_by_name("end").get_static_pad("src"))
-        end = make("capsfilter", caps=Gst.Caps.from_string(caps))
-        for element in (self._mixer, end, silence):
+        end = make(
+            "capsfilter", caps=Gst.Caps.from_string(f"audio/x-raw,format=S16LE,rate={rate},channels=1")
+        )
+        for element in (self._mixer, end):
             self._pipeline.add(element)
         self._mixer.link(end)
         end.link(self.audio)
-        link(silence.get_static_pad("src"), self._mixer.request_pad_simple("sink_%u"))
-        for element in (end, self._mixer, silence):
+        for element in (end, self._mixer):
             element.sync_state_with_parent()
 
     def add_audio(self, pad: Pad) -> None:

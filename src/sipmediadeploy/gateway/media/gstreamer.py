@@ -19,7 +19,7 @@ Element = Any
 Pad = Any
 
 _USED = (
-    "alawdec alawenc audiomixer audioresample audiotestsrc capsfilter fakesink h264parse input-selector"
+    "alawdec alawenc audiomixer audioresample capsfilter fakesink h264parse input-selector"
     " funnel level mulawdec mulawenc nicesink nicesrc dtlssrtpenc srtpenc opusdec opusenc rtpbin rtph264depay"
     " rtph264pay rtpopusdepay rtpopuspay rtppcmadepay rtppcmapay rtppcmudepay rtppcmupay tee udpsink"
     " udpsrc valve webrtcbin"
@@ -64,11 +64,13 @@ def make(factory: str, **properties: object) -> Element:
     Raises:
         MediaError: no such element.
     """
-    element = Gst.ElementFactory.make(factory, None)
+    named = {name.replace("_", "-"): value for name, value in properties.items()}
+    values = {name: value for name, value in named.items() if not isinstance(value, str)}
+    element = Gst.ElementFactory.make_with_properties(factory, list(values), list(values.values()))
     if element is None:
         raise MediaError(f"GStreamer element {factory} is not installed")
-    for name, value in properties.items():
-        element.set_property(name.replace("_", "-"), value)
+    for name in named.keys() - values.keys():
+        Gst.util_set_object_arg(element, name, named[name])  # takes the nick of an enumeration's value
     return element
 
 

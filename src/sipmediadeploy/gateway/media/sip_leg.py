@@ -168,9 +168,15 @@ class SipLeg:
 
 
 def _rtpbin() -> Any:
-    rtpbin = make("rtpbin", latency=JITTERBUFFER_MS, autoremove=True, max_streams=_MAX_SSRCS, do_lost=True)
-    rtpbin.set_property("rtcp-sync-send-time", False)
-    Gst.util_set_object_arg(rtpbin, "rtp-profile", "avpf")
+    rtpbin = make(
+        "rtpbin",
+        latency=JITTERBUFFER_MS,
+        autoremove=True,
+        max_streams=_MAX_SSRCS,
+        do_lost=True,
+        rtcp_sync_send_time=False,
+        rtp_profile="avpf",
+    )
     cname = f"application/x-rtp-source-sdes,cname=(string)s{random.getrandbits(64):016x}"
     rtpbin.set_property("sdes", Gst.Structure.new_from_string(cname))
     return rtpbin
