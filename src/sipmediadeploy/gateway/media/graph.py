@@ -165,6 +165,10 @@ class MediaGraph:
         return True
 
     def _error(self, _bus: Any, message: Any) -> None:
+        for name, peer in self._peers.items():
+            if peer.owns(message.src):  # a broken DTLS association costs its peer connection, not the call
+                self._emit("connection", name, "failed")
+                return
         error, detail = message.parse_error()
         where = message.src.get_path_string() if message.src else "?"
         self._emit("fatal", f"GStreamer: {error.message.rstrip('.')} ({where}; {(detail or '')[-300:]})")

@@ -159,6 +159,10 @@ class Peer:
         self._sending.clear()
         self._pads.clear()
 
+    def owns(self, element: Any) -> bool:
+        """The element is a part of this peer connection."""
+        return element is not None and bool(element.has_as_ancestor(self._webrtc))
+
     def _send_into(self, remote: Description) -> None:
         """Send in the first audio and video section of an offer that takes what we have."""
         uplink, found = self._uplink, set()
