@@ -189,6 +189,8 @@ class Agent:
             await self._role.retire()
         elif self._state.drained_by is not None and health.draining is False:
             await self._role.drain()
+        elif self._state.drained_by is None and not self._state.retired and health.draining:
+            await self._role.undrain()
         wanted = self._state.gateways
         if wanted.gateways and self._in_use != wanted.revision:
             async with self._orders:

@@ -40,12 +40,16 @@ class Datagrams(asyncio.DatagramProtocol):
 
 
 async def sip_options(
-    address: IPv4Address, port: int, timeout_s: float, local: IPv4Address | None = None
+    address: IPv4Address,
+    port: int,
+    timeout_s: float,
+    local: IPv4Address | None = None,
+    good: tuple[int, ...] = (200,),
 ) -> None:
-    """Send OPTIONS and wait for a 200.
+    """Send OPTIONS and wait for a final answer, whose status has to be a ``good`` one.
 
     Raises:
-        ProbeError: no 200 within ``timeout_s``, or something else was answered.
+        ProbeError: no answer within ``timeout_s``, or another status.
     """
     loop = asyncio.get_running_loop()
     source = (str(local), 0) if local is not None else None
@@ -68,8 +72,8 @@ async def sip_options(
         raise ProbeError(f"no answer to OPTIONS within {timeout_s:g} s from {address}:{port}") from None
     finally:
         transport.close()
-    if status != 200:
-        raise ProbeError(f"OPTIONS to {address}:{port} was answered {status}, not 200")
+    if status not in good:
+        raise ProbeError(f"OPTIONS to {address}:{port} was answered {status}, not {good[0]}")
 
 
 def _options(target: str, own: str, call_id: str) -> bytes:

@@ -108,10 +108,10 @@ def test_silent_gateways_are_read_from_kamailios_own_listing() -> None:
 @pytest.mark.parametrize(
     ("status", "ok"),
     [
-        ({"calls": 0, "capacity": 4, "ready": 1, "draining": False, "retired": False}, True),
-        ({"calls": 4, "capacity": 4, "ready": 0, "draining": False, "retired": False}, True),
-        ({"calls": 1, "capacity": 4, "ready": 0, "draining": False, "retired": False}, False),
-        ({"calls": 1, "capacity": 4, "ready": 0, "draining": True, "retired": False}, True),
+        ({"calls": 0, "capacity": 4, "ready_workers": 1, "draining": False, "retired": False}, True),
+        ({"calls": 4, "capacity": 4, "ready_workers": 0, "draining": False, "retired": False}, True),
+        ({"calls": 1, "capacity": 4, "ready_workers": 0, "draining": False, "retired": False}, False),
+        ({"calls": 1, "capacity": 4, "ready_workers": 0, "draining": True, "retired": False}, True),
         ({"calls": 1}, False),
         ([], False),
         (None, False),

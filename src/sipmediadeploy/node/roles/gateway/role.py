@@ -102,12 +102,14 @@ class GatewayRole:
 def judge(status: Any) -> Health:
     """Health by the server's status: its calls, capacity, ready workers, whether it drains or is retired."""
     try:
-        calls, capacity, ready = int(status["calls"]), int(status["capacity"]), int(status["ready"])
+        calls, capacity = int(status["calls"]), int(status["capacity"])
+        ready = int(status["ready_workers"])
         draining, retired = bool(status["draining"]), bool(status["retired"])
     except (KeyError, TypeError, ValueError):
         return Health(False, "gateway: its status can't be understood")
     if ready == 0 and calls < capacity and not (draining or retired):
-        return Health(False, "gateway: no media worker is ready", calls, capacity, retired, draining)
+        why = status.get("worker_error") or "it is being started"
+        return Health(False, f"gateway: no media worker is ready: {why}", calls, capacity, retired, draining)
     return Health(
         True, f"{calls} of {capacity} calls, {ready} workers ready", calls, capacity, retired, draining
     )
