@@ -38,6 +38,8 @@ STATE_DIRECTORY = Path("/var/lib/smd")
 SHUTDOWN_LIMIT_S = 5.0
 READY_WORKERS = 2
 """Idle workers beside those in calls: a second call may come while the first one's successor starts."""
+WORKER_GRACE_S = 5.0
+"""After a burst of calls the pool may be empty for so long and the gateway be healthy all the same."""
 
 
 class GatewayServer:
@@ -51,6 +53,7 @@ class GatewayServer:
         self._stopping = False
         self._retired_file = state / "gateway.retired"
         self._retired = self._retired_file.exists()
+        self._ready_at = float("-inf")
         self._calls: dict[Call, asyncio.Task[EndReason]] = {}
         self._metrics = GatewayMetrics()
         self._pool = WorkerPool(max(1, min(READY_WORKERS, service.capacity)))
@@ -113,8 +116,13 @@ class GatewayServer:
 
     def _on_options(self) -> int:
         """200 while the gateway does its job; a full one does. Free places are in ``/status``."""
-        busy = self._draining or self._retired or self._stopping
-        return 503 if busy or not self._pool.ready else 200
+        if self._draining or self._retired or self._stopping:
+            return 503
+        now = time.monotonic()
+        if self._pool.ready:
+            self._ready_at = now
+        starting = self._pool.error is None and now - self._ready_at < WORKER_GRACE_S
+        return 200 if self._pool.ready or starting else 503
 
     def _on_invite(self, incoming: IncomingCall) -> None:
         refusal: EndReason | None = None

@@ -41,7 +41,7 @@ async def test_sipp_gets_every_call_through_also_when_packets_are_lost(
     repeated = re.findall(rb"(?:INVITE|BYE) -+>\s+\d+\s+(\d+)", output)
     assert not extra or any(int(n) for n in repeated)
     if extra:
-        # A call whose ACK and BYE were both lost (SIPp then takes our repeated 200 for the BYE's) goes on here.
+        # A call whose ACK and BYE were both lost (SIPp takes our repeated 200 for the BYE's) goes on.
         done, _ = await asyncio.wait(calls.running, timeout=1)
         assert {task.result() for task in done} == {EndReason.HANGUP}
         assert len(done) > number * 0.8

@@ -13,6 +13,7 @@ from sipmediadeploy.gateway.sip.api import CallRefused, DialogEvents, Hop, Offer
 from sipmediadeploy.gateway.sip.dialog import SipDialog
 from sipmediadeploy.gateway.sip.incoming import IncomingCall
 from sipmediadeploy.gateway.sip.sdp import LocalMedia, SdpError, answer_offer, make_offer
+from sipmediadeploy.gateway.sip.session_timer import SessionTimer
 from sipmediadeploy.gateway.sip.transaction import Timers
 from sipmediadeploy.gateway.sip.ua import UserAgent
 from tests.integration.gateway.wire import Peer, establish, header, open_peer, reply, request
@@ -277,6 +278,47 @@ async def test_a_re_invite_that_can_not_be_met_changes_nothing(gateway: Gateway,
     peer.send(request("UPDATE", peer, to=to, cseq=3, branch="z9hG4bK3"), gateway.ua.port)
     assert header(await peer.expect("SIP/2.0 200"), "CSeq") == "3 UPDATE"
     assert gateway.ua.active_dialogs == 1
+
+
+@pytest.mark.parametrize(("by_update", "method"), [(True, "UPDATE"), (False, "INVITE")])
+async def test_the_refresher_refreshes_until_it_is_told_that_the_call_is_gone(
+    gateway: Gateway, peer: Peer, by_update: bool, method: str
+) -> None:
+    await establish(peer, gateway.ua.port)
+    dialog = gateway.dialogs[0]
+    dialog.run_timer(SessionTimer(1, we_refresh=True, by_update=by_update))
+    refresh = await peer.expect(method)
+    assert header(refresh, "Session-Expires") == "1;refresher=uac"
+    assert ("m=audio" in refresh) is not by_update
+    peer.send(reply(refresh, body=BARESIP if method == "INVITE" else ""), gateway.ua.port)
+    if method == "INVITE":
+        assert header(await peer.expect("ACK"), "CSeq") == header(refresh, "CSeq").replace("INVITE", "ACK")
+    again = await peer.expect(method)
+    assert header(again, "CSeq") != header(refresh, "CSeq")
+    assert "expired" not in gateway.events
+    peer.send(reply(again, "481 Call/Transaction Does Not Exist"), gateway.ua.port)
+    await gateway.until("expired")
+
+
+async def test_a_session_that_the_other_side_does_not_refresh_expires(gateway: Gateway, peer: Peer) -> None:
+    await establish(peer, gateway.ua.port)
+    gateway.dialogs[0].run_timer(SessionTimer(1, we_refresh=False))
+    await gateway.until("expired")
+
+
+async def test_a_re_invite_while_ours_is_under_way_is_told_to_wait(gateway: Gateway, peer: Peer) -> None:
+    to = await establish(peer, gateway.ua.port)
+    asking = asyncio.create_task(gateway.dialogs[0].reinvite(make_offer(LOCAL)))
+    ours = await peer.expect("INVITE")
+    peer.send(request("INVITE", peer, to=to, cseq=2, branch="z9hG4bKglare", body=BARESIP), gateway.ua.port)
+    refusal = await peer.expect("SIP/2.0 491")
+    peer.send(request("ACK", peer, to=header(refusal, "To"), cseq=2, branch="z9hG4bKglare"), gateway.ua.port)
+    peer.send(reply(ours, "491 Request Pending"), gateway.ua.port)
+    second = await peer.expect("INVITE")
+    while header(second, "CSeq") == header(ours, "CSeq"):
+        second = await peer.expect("INVITE")
+    peer.send(reply(second, body=BARESIP), gateway.ua.port)
+    assert await asking == BARESIP
 
 
 @pytest.mark.parametrize(

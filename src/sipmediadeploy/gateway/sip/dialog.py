@@ -344,8 +344,9 @@ class SipDialog:
 
     async def _refresh(self, timer: SessionTimer) -> None:
         headers = (("Session-Expires", f"{timer.interval};refresher=uac"),)
+        response: SipResponse | None = None
         if timer.by_update:
-            status, _ = await self._request("UPDATE", headers=headers)
+            status, response = await self._request("UPDATE", headers=headers)
         else:
             try:
                 await self.reinvite(self.local_sdp, headers)
@@ -354,7 +355,7 @@ class SipDialog:
                 status = refusal.status
         if self.ended:
             return
-        self.run_timer(timer)
+        self.run_timer(session_timer.after_refresh(timer, response))
         if status in (408, 481):
             self.events.expired()
 

@@ -76,7 +76,8 @@ class IncomingCall:
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.body and (content_type != SDP_TYPE or request.get_header("content-encoding")):
             raise Refusal(415, ("Accept", SDP_TYPE), ("Accept-Encoding", "identity"))
-        if not transaction.head.from_tag or not request.get_header("contact"):
+        contact = sip.name_addr(request.get_header("contact") or "").uri
+        if not transaction.head.from_tag or sip.uri_scheme(contact) not in ("sip", "sips"):
             raise Refusal(400)
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from aiosipua.headers import Via, parse_address, parse_uri, parse_via, stringify_uri, stringify_via
+from aiosipua.headers import SipUri, Via, parse_address, parse_uri, parse_via, stringify_via
 from aiosipua.message import SipMessage, SipRequest, SipResponse
 
 from sipmediadeploy.gateway.sip.api import Hop, Transport
@@ -28,7 +28,6 @@ __all__ = [
     "response_to",
 ]
 
-MAX_BYTES = 65_535
 REASONS = {
     100: "Trying", 180: "Ringing", 200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
     405: "Method Not Allowed", 408: "Request Timeout", 415: "Unsupported Media Type",
@@ -77,8 +76,6 @@ def parse(data: bytes, source: Hop) -> tuple[SipRequest | SipResponse, Head]:
     Raises:
         MalformedMessage: it is none.
     """
-    if len(data) > MAX_BYTES * 17:
-        raise MalformedMessage("too long")
     try:
         message = SipMessage.parse(data.lstrip(b"\r\n"))
         _short_forms(message)
@@ -165,22 +162,36 @@ def name_addr(text: str) -> NameAddr:
     if quoted := re.match(r'"((?:[^"\\]|\\.)*)"\s*', text):
         display = re.sub(r"\\(.)", r"\1", quoted.group(1))
         text = text[quoted.end() :]
-    address = parse_address(text)
+    before, bracket, rest = text.partition("<")
+    uri = rest.partition(">")[0] if bracket else text.partition(";")[0]
+    if any(c.isspace() for c in uri.strip()):
+        raise MalformedMessage("a URI with white space in it")
+    parsed = _parse_uri(uri)
     return NameAddr(
-        display_name=display or address.display_name or "",
-        uri=stringify_uri(address.uri),
-        user=address.uri.user or "",
-        host=address.uri.host,
-        port=address.uri.port,
-        uri_params=address.uri.params,
-        tag=address.tag or "",
+        display_name=display or before.strip() if bracket else display,
+        uri=uri.strip(),
+        user=_user(uri),
+        host=parsed.host,
+        port=parsed.port,
+        uri_params=parsed.params,
+        tag=parse_address(text).tag or "",
     )
+
+
+def _user(uri: str) -> str:
+    rest = uri.partition(":")[2]
+    return rest.partition("@")[0] if "@" in rest else ""
+
+
+def _parse_uri(uri: str) -> SipUri:
+    """Without the user part: that may hold ``;`` and ``?``, which aiosipua takes for the end of it."""
+    rest = uri.strip().partition(":")[2]
+    return parse_uri("sip:" + (rest.partition("@")[2] if "@" in rest else rest))
 
 
 def uri_user(uri: str) -> str:
     """The user part of a SIP URI without parameters, percent-decoded; empty when there is none."""
-    user = parse_uri(uri).user or ""
-    return unquote(user.partition(":")[0].partition(";")[0], errors="replace")
+    return unquote(_user(uri).partition(":")[0].partition(";")[0], errors="replace")
 
 
 def uri_scheme(uri: str) -> str:
@@ -190,14 +201,14 @@ def uri_scheme(uri: str) -> str:
 
 def uri_hop(uri: str) -> Hop:
     """Where a request to this URI (or first Route) is sent: its host, port and transport parameter."""
-    parsed = parse_uri(uri)
+    parsed = _parse_uri(uri)
     transport: Transport = "tcp" if (parsed.params.get("transport") or "").lower() == "tcp" else "udp"
     return Hop(parsed.host, parsed.port or 5060, transport)
 
 
 def is_loose_router(uri: str) -> bool:
     """Whether a Route's URI has ``lr`` (RFC 3261, section 16.12.1.1)."""
-    return "lr" in parse_uri(uri).params
+    return "lr" in _parse_uri(uri).params
 
 
 def new_tag() -> str:

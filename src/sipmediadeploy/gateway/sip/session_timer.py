@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sipmediadeploy.gateway.sip.message import SipMessage, SipRequest
 
@@ -49,6 +49,17 @@ def from_request(request: SipRequest) -> tuple[SessionTimer | None, tuple[tuple[
     role = "uas" if timer.we_refresh else "uac"
     required = (("Require", "timer"),) if supported else ()
     return timer, (("Session-Expires", f"{timer.interval};refresher={role}"), *required)
+
+
+def after_refresh(timer: SessionTimer, response: SipMessage | None) -> SessionTimer:
+    """The timer after our refresh: a 2xx may shorten the interval, a 422 asks for a longer one."""
+    if response is None:
+        return timer
+    floor = (response.get_header("min-se") or "").partition(";")[0].strip()
+    if floor.isascii() and floor.isdigit() and len(floor) <= 9:
+        return replace(timer, interval=max(timer.interval, int(floor)))
+    interval, _ = session_expires(response)
+    return timer if interval is None else replace(timer, interval=max(interval, MIN_SE))
 
 
 def session_expires(message: SipMessage) -> tuple[int | None, str]:
