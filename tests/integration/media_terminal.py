@@ -91,10 +91,11 @@ class Terminal:
         *,
         pli: bool = True,
         fir: bool = False,
+        gateway: int | None = None,
     ) -> None:
         self._codec, self._pli, self._fir, self._video = codec, pli, fir, colour is not None
         self._sockets = {name: bind() for name in ("audio", "artcp", "video", "vrtcp")}
-        self._gateway = free_ports()
+        self.gateway = gateway or free_ports()
         self.keyframes_sent = self.keyframes_received = self.frames_received = 0
         self._pipeline = Gst.parse_launch(self._description(tone, colour or RED))
         rtpbin = self.element("rtp")
@@ -138,7 +139,7 @@ class Terminal:
             AudioStream(
                 self._codec,
                 PAYLOAD_TYPES[self._codec],
-                self._gateway,
+                self.gateway,
                 address,
                 audio_port,
                 direction,
@@ -146,7 +147,7 @@ class Terminal:
             ),
             VideoStream(
                 VIDEO_PT,
-                self._gateway + 2,
+                self.gateway + 2,
                 address,
                 video_port,
                 direction,
@@ -170,7 +171,7 @@ class Terminal:
         """Send a digit by RFC 4733: 7 packets, the last three with the end bit."""
         event = "0123456789*#ABCD".index(digit)
         start, ssrc = random.getrandbits(32), 0x5EED
-        to = Gio.InetSocketAddress.new_from_string(ADDRESS, self._gateway)
+        to = Gio.InetSocketAddress.new_from_string(ADDRESS, self.gateway)
         for n in range(7):
             self._dtmf_sequence = getattr(self, "_dtmf_sequence", 100) + 1
             end = 0x80 if n >= 4 else 0
@@ -181,7 +182,7 @@ class Terminal:
 
     def send_raw(self, packet: bytes) -> None:
         """Send any bytes to the gateway's audio port."""
-        to = Gio.InetSocketAddress.new_from_string(ADDRESS, self._gateway)
+        to = Gio.InetSocketAddress.new_from_string(ADDRESS, self.gateway)
         self._sockets["audio"].send_to(to, packet, None)
 
     def ask_keyframe(self) -> None:
@@ -230,8 +231,8 @@ class Terminal:
             f" audiotestsrc name=tone is-live=true freq={tone} volume=0.3 samplesperbuffer={rate // 50}"
             f" ! audio/x-raw,rate={rate},channels=1 ! {encode} pt={PAYLOAD_TYPES[self._codec]}"
             " max-ptime=20000000 ! valve name=avalve ! rtp.send_rtp_sink_0"
-            f" rtp.send_rtp_src_0 ! udpsink name=audio_out port={self._gateway} {send}"
-            f" rtp.send_rtcp_src_0 ! udpsink name=artcp_out port={self._gateway + 1} {send}"
+            f" rtp.send_rtp_src_0 ! udpsink name=audio_out port={self.gateway} {send}"
+            f" rtp.send_rtcp_src_0 ! udpsink name=artcp_out port={self.gateway + 1} {send}"
             " udpsrc name=audio_in ! rtp.recv_rtp_sink_0 udpsrc name=artcp_in ! rtp.recv_rtcp_sink_0"
             f" {decode} ! audioconvert ! audioresample"
             f" ! audio/x-raw,format=S16LE,rate={_HEARD_RATE},channels=1"
@@ -247,8 +248,8 @@ class Terminal:
             " ! video/x-h264,profile=constrained-baseline"
             f" ! rtph264pay name=vpay pt={VIDEO_PT} mtu=1200 aggregate-mode=zero-latency"
             " ! valve name=vvalve ! rtp.send_rtp_sink_1"
-            f" rtp.send_rtp_src_1 ! udpsink name=video_out port={self._gateway + 2} {send}"
-            f" rtp.send_rtcp_src_1 ! udpsink name=vrtcp_out port={self._gateway + 3} {send}"
+            f" rtp.send_rtp_src_1 ! udpsink name=video_out port={self.gateway + 2} {send}"
+            f" rtp.send_rtcp_src_1 ! udpsink name=vrtcp_out port={self.gateway + 3} {send}"
             " udpsrc name=video_in ! rtp.recv_rtp_sink_1 udpsrc name=vrtcp_in ! rtp.recv_rtcp_sink_1"
             " rtph264depay name=vdepay ! h264parse name=vparse ! avdec_h264 name=vdec max-threads=1"
             " ! videoconvert ! video/x-raw,format=RGB"

@@ -189,6 +189,23 @@ async def test_a_renewed_negotiation_changes_the_codec() -> None:
             other.close()
 
 
+async def test_a_terminal_that_begins_anew_elsewhere_goes_on() -> None:
+    async with call() as (a, b):
+        await until("b sees red", lambda: b.terminal.sees(RED))
+        await until_async("b hears a", lambda: b.terminal.hears(LOW))
+        other = Terminal(THIRD, GREEN, gateway=a.terminal.gateway)  # new ports, new SSRCs, same negotiation
+        try:
+            await a.worker.start_sip(other.media(), 30)
+            a.terminal.mute(True)
+            other.start()
+            await until_async("b hears the new tone", lambda: b.terminal.hears(THIRD))
+            await until("b sees green", lambda: b.terminal.sees(GREEN))
+            await until_async("the new terminal hears b", lambda: other.hears(HIGH))
+            await until("the new terminal sees blue", lambda: other.sees(BLUE))
+        finally:
+            other.close()
+
+
 async def test_the_terminals_real_address_is_latched() -> None:
     nowhere = ("127.0.0.1", 9)
     async with side(LOW, RED, claim=nowhere) as a, side(HIGH, BLUE) as b:

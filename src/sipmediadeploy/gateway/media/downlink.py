@@ -93,15 +93,14 @@ class Downlink:
             f" ! capsfilter name=end caps={H264}"
         )
         self.hold_video()
-        branch = self._add(pad, parse, self._selector)
-        self._selector.set_property("active-pad", branch.sink)
+        self._add(pad, parse, self._selector)
         self.request_keyframe()
 
     def drain(self, pad: Pad) -> None:
         """Throw a received stream away that nothing here can use."""
         self._add(pad, None, None)
 
-    def _add(self, pad: Pad, element: Element, junction: Element) -> _Branch:
+    def _add(self, pad: Pad, element: Element, junction: Element) -> None:
         if element is None:
             element = make("fakesink", sync=False, **{"async": False})
             begin = element.get_static_pad("sink")
@@ -115,8 +114,9 @@ class Downlink:
             link(source, branch.sink)
         element.sync_state_with_parent()
         self._branches[pad] = branch
+        if junction is self._selector:
+            junction.set_property("active-pad", branch.sink)  # before anything flows: events keep their order
         link(pad, begin)
-        return branch
 
     def remove(self, pad: Pad) -> None:
         """A received stream has ended; its sender must be stopped (called in the main thread)."""
