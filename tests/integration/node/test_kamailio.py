@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -234,6 +235,38 @@ def test_a_dialog_goes_on_through_another_kamailio_that_has_never_heard_of_it(
             assert request_.source == WORLD, "a NAT lets only the same 5-tuple in"
             caller.respond(request_, "200 OK", tag="unused")
             assert a.final().status == 200
+    finally:
+        successor.kill()
+
+
+def test_a_call_over_tcp_gets_requests_on_its_own_connection_and_an_error_is_told_once_that_is_gone(
+    kamailio: Kamailio, tmp_path: Path, a: Peer
+) -> None:
+    with socket.create_connection(WORLD, 3, source_address=(CALLER, 0)) as tcp:
+        host, port = tcp.getsockname()
+        invite_text = (
+            "INVITE sip:demo@sip.example.org SIP/2.0\r\n"
+            "Via: SIP/2.0/TCP 192.168.77.7:5060;branch=z9hG4bKt;rport\r\n"
+            "Max-Forwards: 70\r\nFrom: <sip:caller@example.net>;tag=t\r\nTo: <sip:demo@sip.example.org>\r\n"
+            "Call-ID: over-tcp\r\nCSeq: 1 INVITE\r\nContact: <sip:caller@192.168.77.7:5060;transport=tcp>\r\n"
+            "Content-Length: 0\r\n\r\n"
+        )
+        tcp.sendall(invite_text.encode())
+        invite = a.request("INVITE")
+        assert f"alias={host}~{port}~2" in invite.one("Contact")
+        a.respond(invite, "200 OK")
+        ok = b""
+        while b"SIP/2.0 200" not in ok:
+            ok += tcp.recv(65535)
+        a.send(callee_request(invite, a, "BYE"), first_route(invite))
+        seen = b""
+        while b"BYE sip:" not in seen:
+            seen += tcp.recv(65535)
+    kamailio.kill()
+    successor = Kamailio(tmp_path / "successor", gateways(), service())
+    try:
+        a.send(callee_request(invite, a, "INFO", cseq=2), first_route(invite))
+        assert a.receive(lambda m: m.status >= 200 and "INFO" in m.one("CSeq")).status >= 400
     finally:
         successor.kill()
 
