@@ -104,6 +104,11 @@ class Call:
         self._keyframe_info = asyncio.Event()
         incoming.on_cancel = lambda: self.finish(EndReason.CANCELLED)
 
+    @property
+    def worker_pid(self) -> int | None:
+        """The process id of its media worker; None while it has none."""
+        return self._worker.pid if self._worker is not None else None
+
     def finish(self, reason: EndReason, detail: str = "", status: int | None = None) -> None:
         """End the call; the first reason counts."""
         if not self._end.done():

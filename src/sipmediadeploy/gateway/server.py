@@ -166,6 +166,7 @@ class GatewayServer:
                 "call_id": call.call_id,
                 "room": call.room,
                 "name": call.display_name,
+                "worker_pid": call.worker_pid,
                 "answered": call.answered_at is not None,
                 "seconds": round(now - call.started, 1),
             }

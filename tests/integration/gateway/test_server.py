@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import signal
 import socket
 import stat
@@ -18,6 +20,8 @@ import pytest
 import pytest_asyncio
 
 from sipmediadeploy.protocol.replica import ConferenceAccess, GatewayService, ReplicaDocument
+from tests.baresip import Baresip, Settings
+from tests.integration.conference.janus_server import running_janus
 from tests.integration.gateway.wire import Peer, header, open_peer, request
 from tests.unit.gateway.offers import BARESIP
 
@@ -43,6 +47,7 @@ class Server:
 
     directory: Path
     port: int
+    conference: str = "ws://127.0.0.1:9/"
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -61,7 +66,7 @@ class Server:
                 media_address=IPv4Address("127.0.0.1"),
                 rtp_ports=(42000, 42007),
                 capacity=2,
-                conference=ConferenceAccess(platform="janus", url="ws://127.0.0.1:9/"),
+                conference=ConferenceAccess(platform="janus", url=self.conference),
             ),
         )
         path = self.directory / "replica.yaml"
@@ -149,6 +154,46 @@ async def test_the_gateway_serves_its_agent_drains_and_retires_for_good(server: 
     await server.start()
     assert (await server.ask("GET", "/status"))[1]["retired"] is True
     assert await options(peer, server, "z9hG4bKd") == "SIP/2.0 503"
+
+
+@pytest.mark.skipif(not (shutil.which("janus") and shutil.which("baresip")), reason="needs janus and baresip")
+async def test_two_terminals_meet_a_dead_worker_costs_its_own_call_only_and_sigterm_says_bye(
+    tmp_path: Path,
+) -> None:
+    for name in ("janus", "gateway"):
+        (tmp_path / name).mkdir()
+    async with running_janus(tmp_path / "janus") as janus:
+        server = Server(tmp_path / "gateway", free_port(), janus.url)
+        await server.start()
+        try:
+            await asyncio.to_thread(_two_terminals, tmp_path, server, asyncio.get_running_loop())
+        finally:
+            assert await server.stop() == 0
+
+
+def _two_terminals(directory: Path, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+    def ask(path: str) -> Any:
+        return asyncio.run_coroutine_threadsafe(server.ask("GET", path), loop).result(5)[1]
+
+    async def only_b_is_left() -> bool:
+        return [call["name"] for call in (await server.ask("GET", "/calls"))[1]] == ["B"]
+
+    uri = f"sip:demo@127.0.0.1:{server.port}"
+    with (
+        Baresip(Settings(directory / "a", "127.0.0.1", name="A", seconds=60)) as a,
+        Baresip(Settings(directory / "b", "127.0.0.1", name="B", seconds=60, colour="c02040")) as b,
+    ):
+        took = [terminal.dial(uri) for terminal in (a, b)]
+        print("set-up, seconds:", took)
+        assert b.snapshot(20).stat().st_size > 0
+        workers = {call["name"]: call["worker_pid"] for call in ask("/calls")}
+        os.kill(workers["A"], signal.SIGKILL)
+        a.wait_for("CALL_CLOSED", 10)
+        asyncio.run_coroutine_threadsafe(until(only_b_is_left, 5), loop).result(6)
+        assert 'reason="worker_crashed"} 1.0' in ask("/metrics")
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        b.wait_for("CALL_CLOSED", 10)
 
 
 async def test_a_document_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
