@@ -214,6 +214,16 @@ async def test_the_terminals_real_address_is_latched() -> None:
         await until("a sees b", lambda: a.terminal.sees(BLUE))
 
 
+async def test_a_silent_terminal_that_repeats_its_sdp_stays_where_it_was_found() -> None:
+    nowhere = ("127.0.0.1", 9)
+    async with side(LOW, claim=nowhere) as a, side(HIGH) as b:
+        await connect(b, a)
+        await until_async("a hears b", lambda: a.terminal.hears(HIGH))
+        a.terminal.mute(True)
+        await a.worker.start_sip(a.terminal.media("sendonly", claim=nowhere), 30)
+        assert await a.terminal.hears(HIGH)
+
+
 async def test_two_speakers_are_mixed_and_the_newest_picture_is_shown() -> None:
     async with side(LOW, RED) as a, side(HIGH, BLUE) as b, side(THIRD, GREEN) as c:
         await connect(a, c, "ac")

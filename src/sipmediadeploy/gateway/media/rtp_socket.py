@@ -68,7 +68,7 @@ class RtpSocket:
         self.rtp_src, self.rtcp_src = _source(rtp), _source(rtcp)
         self.rtp_sink, self.rtcp_sink = _sink(rtp), _sink(rtcp)
         self._payload_types: frozenset[int] = frozenset()
-        self._told = ("", 0)
+        self._told = self._aimed = ("", 0)
         self._rtp_from: str | None = None
         self._waiting: list[_FirstPacket] = []
 
@@ -78,12 +78,18 @@ class RtpSocket:
         return self.rtp_src, self.rtcp_src, self.rtp_sink, self.rtcp_sink
 
     def send_to(self, address: str, port: int, payload_types: frozenset[int]) -> None:
-        """Send there, until the first RTP packet of ``payload_types`` shows where the peer really is."""
+        """Send there, until the first RTP packet of ``payload_types`` shows where the peer really is.
+
+        The same address as told before leaves the peer where it was found: a terminal behind NAT that repeats
+        its SDP, perhaps while it is silent, has not moved.
+        """
         for waiting in self._waiting:
             waiting.close()
-        self._payload_types, self._rtp_from, self._told = payload_types, None, (address, port)
-        _aim(self.rtp_sink, address, port)
-        _aim(self.rtcp_sink, address, port + 1)
+        self._payload_types = payload_types
+        if (address, port) != self._told:
+            self._told, self._aimed, self._rtp_from = (address, port), (address, port), None
+            _aim(self.rtp_sink, address, port)
+            _aim(self.rtcp_sink, address, port + 1)
         self._waiting = [
             _FirstPacket(self.rtp_src.get_static_pad("src"), self._latch_rtp),
             _FirstPacket(self.rtcp_src.get_static_pad("src"), self._latch_rtcp),
@@ -92,10 +98,11 @@ class RtpSocket:
     def _latch_rtp(self, address: str, port: int, head: bytes) -> bool:
         if len(head) < 2 or head[0] >> 6 != 2 or head[1] & 0x7F not in self._payload_types:
             return False
-        _aim(self.rtp_sink, address, port)
-        _aim(self.rtcp_sink, address, port + 1)
         self._rtp_from = address
-        if (address, port) != self._told:
+        if (address, port) != self._aimed:
+            self._aimed = (address, port)
+            _aim(self.rtp_sink, address, port)
+            _aim(self.rtcp_sink, address, port + 1)
             self._moved()
         return True
 
@@ -121,4 +128,5 @@ def _sink(sock: Any) -> Element:
 
 def _aim(sink: Element, address: str, port: int) -> None:
     sink.emit("clear")
-    sink.emit("add", address, port)
+    if address != "0.0.0.0" and port:  # the old way of saying "send nothing" (RFC 3264, section 8.4)
+        sink.emit("add", address, port)
