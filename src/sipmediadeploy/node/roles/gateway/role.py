@@ -42,12 +42,10 @@ class GatewayRole:
         """Healthy means: OPTIONS is answered, and a media worker is ready while a place is free."""
         try:
             status = await self._ask("GET", "status", _CHECK_S)
-            await sip_options(
-                self._document.address, self._service.sip_port, _CHECK_S, self._document.address
-            )
-        except RoleError as e:
-            return Health(False, f"gateway: {e}")
-        except ProbeError as e:
+            own, port = self._document.address, self._service.sip_port
+            # 503 is how a gateway tells that it wants no new call; its status says why.
+            await sip_options(own, port, _CHECK_S, local=own, good=(200, 503))
+        except (RoleError, ProbeError) as e:
             return Health(False, f"gateway: {e}")
         return judge(status)
 
