@@ -39,14 +39,19 @@ class RunningStack:
     stack_file: Path
     test_image: str
 
+    def command(self, name: str, *words: str) -> list[str]:
+        """The words of an `smd` command on this stack."""
+        return [str(ROOT / "smd"), name, "--stack", str(self.stack_file), *words]
+
     def smd(self, *words: str, timeout: float = 600) -> str:
         """Run the launcher, as a user does."""
-        return run(str(ROOT / "smd"), "--stack", str(self.stack_file), *words, timeout=timeout)
+        return run(*self.command(*words), timeout=timeout)
 
     def status(self) -> dict[str, Any]:
         """``smd status --json``; its exit code says whether the stack is whole, which is not judged here."""
-        words = [str(ROOT / "smd"), "--stack", str(self.stack_file), "status", "--json"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            self.command("status", "--json"), capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.stdout.startswith("{"), f"smd status: {done.stdout}\n{done.stderr}"
         data: dict[str, Any] = json.loads(done.stdout)
         return data

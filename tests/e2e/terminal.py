@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from tests.e2e.running import ROOT, RunningStack, eventually
+from tests.e2e.running import RunningStack, eventually
 from tests.media_tools import json_lines
 
 
@@ -17,8 +17,7 @@ class Terminal:
     """A running `smd call --json`; a context manager."""
 
     def __init__(self, stack: RunningStack, room: str, *options: str, seconds: int = 120) -> None:
-        words = [str(ROOT / "smd"), "--stack", str(stack.stack_file), "call", room, "--json"]
-        self._command = [*words, "--seconds", str(seconds), *options]
+        self._command = stack.command("call", room, "--json", "--seconds", str(seconds), *options)
         self.events: list[dict[str, Any]] = []
         self._errors: list[str] = []
 

@@ -45,7 +45,7 @@ def test_a_killed_kamailio_costs_no_call_and_its_address_moves(stack: RunningSta
 
         _reinvite(stack)
         eventually(
-            lambda: [e for e in one.events if e["event"] == "reinvite" and e["status"] == 200],
+            lambda: [e for e in one.events if e["event"] == "reinvited" and e["status"] == 200],
             10,
             "a re-INVITE is answered through the other Kamailio",
         )

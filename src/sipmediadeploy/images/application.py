@@ -1,4 +1,4 @@
-"""The application as it goes into an image: a directory of Python packages and the demo conference's page."""
+"""Directories of locked Python packages: the application and its dependencies, and what builds need."""
 
 from __future__ import annotations
 
@@ -21,11 +21,21 @@ _TIMEOUT_S = 300
 _KEPT_S = 3600
 
 
-def build_site_packages(root: Path, cache: Path, version: str) -> Path:
-    """The application and its locked dependencies, as a directory for ``PYTHONPATH`` of bookworm's Python.
+def build_dependencies(root: Path, cache: Path) -> Path:
+    """The application's locked dependencies, as a directory for ``PYTHONPATH`` of bookworm's Python.
 
-    It is made in ``cache`` once for each ``version`` of the images, so that several builds may run at a time;
-    the dependencies alone are kept for as long as the lock is the same.
+    It is kept in ``cache`` for as long as the lock is the same.
+
+    Raises:
+        ImageError: uv is missing or fails.
+    """
+    return _locked(root / "requirements.lock", cache)
+
+
+def build_application(root: Path, cache: Path, version: str) -> Path:
+    """The application alone, to be put beside its dependencies.
+
+    It is made in ``cache`` once for each ``version`` of the images, so that several builds may run at a time.
 
     Raises:
         ImageError: uv is missing or fails.
@@ -36,10 +46,7 @@ def build_site_packages(root: Path, cache: Path, version: str) -> Path:
     for old in cache.glob("dist-*"):
         if time.time() - old.stat().st_mtime > _KEPT_S:
             shutil.rmtree(old, ignore_errors=True)
-    locked = _locked(root / "requirements.lock", cache)
-    work = cache / f"dist-{version}.{os.getpid()}"
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(locked, work, symlinks=True)
+    work = _fresh(cache / f"dist-{version}.{os.getpid()}")
     _uv("the application", "pip", "install", "--no-deps", "--target", str(work), str(root))
     for trace in ("direct_url.json", "uv_cache.json", "uv_build.json"):
         for path in work.glob(f"sipmediadeploy-*.dist-info/{trace}"):
@@ -50,6 +57,11 @@ def build_site_packages(root: Path, cache: Path, version: str) -> Path:
 def build_ansible(root: Path, cache: Path) -> Path:
     """Ansible for a build stage, as a directory for ``PYTHONPATH``; kept while its lock is the same."""
     return _locked(root / "deploy" / "ansible" / "requirements.lock", cache)
+
+
+def build_node(root: Path, cache: Path) -> Path:
+    """Node.js and npm for the host, as a directory of Python packages; kept while their lock is the same."""
+    return _locked(root / "web" / "node.lock", cache)
 
 
 def _locked(lock: Path, cache: Path) -> Path:
@@ -108,16 +120,3 @@ def _find_uv() -> list[str]:
     if found is None:
         raise ImageError("uv is missing: install it with 'python3 -m pip install uv' and try again")
     return [found]
-
-
-def build_web(root: Path, target: Path) -> None:
-    """Make the demo conference's page by ``web/build.sh``, as files for a web server in ``target``.
-
-    Raises:
-        ImageError: its build fails.
-    """
-    command = [str(root / "web" / "build.sh"), str(_fresh(target))]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
-    if result.returncode:
-        output = (result.stdout + result.stderr).strip()
-        raise ImageError(f"the demo page can't be built:\n  {output[-2000:]}")

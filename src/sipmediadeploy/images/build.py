@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
 import subprocess
-import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ import docker
 import requests
 from docker.errors import DockerException, ImageNotFound
 
-from sipmediadeploy.images import application, inputs
+from sipmediadeploy.images import application, inputs, web
 from sipmediadeploy.images.base import BASE, base_tag, ensure_base
 from sipmediadeploy.images.host import SUITE, HostPackages, read_host
 from sipmediadeploy.images.inputs import ROLES, ImageError
@@ -108,48 +106,16 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
 
 def _build_all(builder: Builder, roles: Iterable[Role], version: str) -> None:
     _build_base(builder, read_host())
-    site_packages = application.build_site_packages(builder.root, builder.cache, version)
+    site_packages = application.build_application(builder.root, builder.cache, version)
 
     def build(role: Role) -> None:
         trees = {"dist/site-packages": site_packages}
         if role is Role.CONFERENCE_DEMO:
-            trees["dist/web"] = _web_page(builder)
+            trees["dist/web"] = web.build_page(builder.root, builder.cache)
         _build_role(builder, role, version, trees)
 
     run_side_by_side([partial(build, role) for role in roles], _SIDE_BY_SIDE)
     _forget_old(builder.client, version)
-
-
-def _web_page(builder: Builder) -> Path:
-    """The directory of the demo conference's page, built with the host's npm or, without, in a container."""
-    done = builder.cache / f"web-{inputs.content_hash(builder.root, ['web', 'deploy/docker/web'])[:16]}"
-    if done.is_dir():
-        return done
-    work = done.with_suffix(f".{os.getpid()}")
-    if shutil.which("npm"):
-        application.build_web(builder.root, work)
-    else:
-        name = "smd/web:latest"
-        trees = {"Dockerfile": builder.recipes / "web" / "Dockerfile", "web": builder.root / "web"}
-        _docker_build(builder, "web", name, inputs.context_tar(trees), {"BUILD_BASE": _BUILD_BASE})
-        _copy_out(builder.client, name, "/out", work)
-    return application.settle(work, done)
-
-
-def _copy_out(client: docker.DockerClient, image: str, path: str, target: Path) -> None:
-    """Copy the directory ``path`` of an image to ``target``."""
-    container = client.api.create_container(image)["Id"]
-    try:
-        stream, _ = client.api.get_archive(container, path)
-        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:
-            for member in tar.getmembers():
-                content = tar.extractfile(member)
-                if content is not None:
-                    place = target.joinpath(*Path(member.name).parts[1:])
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.write_bytes(content.read())
-    finally:
-        client.api.remove_container(container, v=True, force=True)
 
 
 def _build_base(builder: Builder, host: HostPackages) -> None:
@@ -158,6 +124,7 @@ def _build_base(builder: Builder, host: HostPackages) -> None:
         "Dockerfile": builder.recipes / "base" / "Dockerfile",
         "bin": builder.recipes / "base" / "bin",
         "ansible-core": application.build_ansible(builder.root, builder.cache),
+        "dependencies": application.build_dependencies(builder.root, builder.cache),
         **role_files(builder.roles, ["common"], "packages", packages_only=True),
     }
     context = inputs.context_tar(trees, host.files())

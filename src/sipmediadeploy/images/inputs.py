@@ -95,7 +95,7 @@ def context_tar(trees: Mapping[str, Path], texts: Mapping[str, str] | None = Non
 
 
 def _neutral(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    if Path(info.name).name in {"__pycache__", "node_modules"} or info.name.endswith(".pyc"):
+    if Path(info.name).name == "__pycache__" or info.name.endswith(".pyc"):
         return None
     info.uid = info.gid = 0
     info.uname = info.gname = "root"
