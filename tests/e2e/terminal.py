@@ -1,4 +1,4 @@
-"""A SIP terminal in the stack's network: `smd call` running beside the test, a report a second."""
+"""A SIP terminal in the stack's network: `smd call --alone` beside the test, a report a second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Terminal:
     """A running `smd call --json`; a context manager."""
 
     def __init__(self, stack: RunningStack, room: str, *options: str, seconds: int = 120) -> None:
-        self._command = stack.command("call", room, "--json", "--seconds", str(seconds), *options)
+        self._command = stack.command("call", room, "--alone", "--json", "--seconds", str(seconds), *options)
         self.events: list[dict[str, Any]] = []
         self._errors: list[str] = []
 

@@ -10,7 +10,7 @@ from tests.baresip import Baresip, Settings
 from tests.e2e.browser_participant import BrowserParticipant
 from tests.e2e.running import RunningStack
 from tests.e2e.terminal import Terminal
-from tests.media_tools import colour_distance, mean_colour, read_wav, tone_level_db
+from tests.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
 
 pytestmark = pytest.mark.e2e
 
@@ -104,6 +104,13 @@ def test_smd_call_and_a_browser_see_and_hear_each_other(
     assert summary["verdict"] == "ok", summary
     assert colour_distance(mean_colour(snapshot), "c03020") <= NEAR
     print(f"INVITE to 200: {summary['connected_ms']} ms, to first frame: {summary['first_frame_ms']} ms")
+
+
+def test_smd_call_shows_what_comes_back_from_a_room_that_was_empty(stack: RunningStack) -> None:
+    summary = summary_of(stack.smd("call", "empty", "--json", "--seconds", "8"))
+    assert summary["verdict"] == "ok"
+    assert colour_distance(summary["last"]["seen"]["code_colour"], "ff8c00") <= NEAR
+    assert _terminal_hears(summary["last"], 660)
 
 
 def test_two_sip_calls_in_one_room_see_and_hear_each_other(stack: RunningStack) -> None:

@@ -88,8 +88,8 @@ def test_a_killed_media_worker_costs_its_own_call_only(stack: RunningStack) -> N
 def _worker_of(stack: RunningStack, display_name: str) -> int:
     """The process id, on this host, of the media worker of one call."""
     for gateway in stack.replicas("gateway"):
-        calls = json.loads(stack.gateway_server(gateway["id"], "/calls"))["calls"]
-        inside = [call["worker_pid"] for call in calls if call["display_name"] == display_name]
+        calls = json.loads(stack.gateway_server(gateway["id"], "/calls"))
+        inside = [call["worker_pid"] for call in calls if call["name"] == display_name]
         if inside:
             return _host_pid(gateway["id"], inside[0])
     raise AssertionError(f"no gateway has a call of {display_name}")

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -27,6 +27,8 @@ _KIND = "call"
 _DIRECTORY = "/call"
 _SNAPSHOT = f"{_DIRECTORY}/snapshot.png"
 _HANG_UP_S = 5
+_COMPANION = "Companion"
+_COMPANION_LONGER_S = 5
 _SILENCE_S = 120
 """The test client writes a line each second; so long without one means that something hangs."""
 
@@ -41,6 +43,8 @@ class Call:
     snapshot: Path | None = None
     file: Path | None = None
     to: str | None = None
+    alone: bool = False
+    """Without a second terminal in the room."""
     more: tuple[str, ...] = ()
     """Further options of the test client."""
 
@@ -53,20 +57,33 @@ def call(place: Place, order: Call) -> int:
         raise CommandError(f"--snapshot {order.snapshot}: there is no such directory")
     client = connect(_SILENCE_S)
     running = find_running(place, client)
-    with engine_errors("the call"), _container(client, running, order) as container:
+    to = order.to or f"{addresses.service_address(running.subnet, Role.KAMAILIO)}:{running.stack.sip.port}"
+    with engine_errors("the call"), contextlib.ExitStack() as containers:
+        containers.enter_context(_handling(_interrupt, signal.SIGTERM))  # Containers are removed then, too.
+        if not order.alone:
+            print(f"{_COMPANION} joins too, so that something comes back; not with --alone.", file=sys.stderr)
+            containers.enter_context(_container(client, running, companion_arguments(order, to)))
+        words = arguments(order, to)
+        container = containers.enter_context(_container(client, running, words, order.file))
         code = _follow(client, container)
         if order.snapshot is not None:
             _save_snapshot(client, container, order.snapshot)
         return code
 
 
-def arguments(order: Call, running_to: str) -> list[str]:
+def arguments(order: Call, to: str) -> list[str]:
     """The test client's command line."""
-    words = [order.room, "--to", order.to or running_to, "--seconds", f"{order.seconds:g}"]
+    words = [order.room, "--to", to, "--seconds", f"{order.seconds:g}"]
     words += ["--json"] if order.as_json else []
     words += ["--snapshot", _SNAPSHOT] if order.snapshot else []
     words += ["--file", f"{_DIRECTORY}/{order.file.name}"] if order.file else []
     return [*words, *order.more]
+
+
+def companion_arguments(order: Call, to: str) -> list[str]:
+    """The command line of the second terminal: a little longer in the room than the first."""
+    words = [order.room, "--to", to, "--seconds", f"{order.seconds + _COMPANION_LONGER_S:g}"]
+    return [*words, "--name", _COMPANION, "--tone", "660", "--colour", "ff8c00", "--no-decode"]
 
 
 def free_addresses(client: docker.DockerClient, stack: str, subnet: IPv4Network) -> list[IPv4Address]:
@@ -77,22 +94,22 @@ def free_addresses(client: docker.DockerClient, stack: str, subnet: IPv4Network)
 
 
 @contextlib.contextmanager
-def _container(client: docker.DockerClient, running: Running, order: Call) -> Iterator[str]:
-    """A started container of the test client, which is removed at the end, whatever happens."""
-    service = addresses.service_address(running.subnet, Role.KAMAILIO)
-    command = arguments(order, f"{service}:{running.stack.sip.port}")
+def _container(
+    client: docker.DockerClient, running: Running, command: list[str], file: Path | None = None
+) -> Iterator[str]:
+    """A started container of the test client, which hangs up and is removed at the end, whatever happens."""
     for address in free_addresses(client, running.stack.name, running.subnet):
         container = _create(client, running, address, command)
         try:
-            client.api.put_archive(container, "/", _files(order))
+            client.api.put_archive(container, "/", _files(file))
             try:
                 client.api.start(container)
             except APIError as e:
                 if "already in use" in reason(e).lower():
                     continue  # Another call was quicker to take the address.
                 raise
-            with _interrupted_by_sigterm():
-                yield container
+            yield container
+            client.api.stop(container, timeout=_HANG_UP_S)
             return
         finally:
             with contextlib.suppress(NotFound):
@@ -126,43 +143,54 @@ def _create(client: docker.DockerClient, running: Running, address: IPv4Address,
 
 
 def _follow(client: docker.DockerClient, container: str) -> int:
-    """Print the container's output until it ends; its exit code. Ctrl-C hangs up in order."""
+    """Print the container's output until it ends; its exit code."""
     output = client.api.attach(container, stdout=True, stderr=True, stream=True, logs=True, demux=True)
-    try:
+    with _hanging_up_on_signals(client, container):
         for out, err in output:
             for chunk, stream in ((out, sys.stdout), (err, sys.stderr)):
                 if chunk:
                     stream.buffer.write(chunk)
                     stream.flush()
-    except KeyboardInterrupt:
-        client.api.stop(container, timeout=_HANG_UP_S)
-        raise
     return int(client.api.wait(container)["StatusCode"])
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the call as Ctrl-C does, so that the container is removed."""
+def _hanging_up_on_signals(client: docker.DockerClient, container: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM hang up in order, and what the client says last is still printed; again: at once."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def hang_up(*_: object) -> None:
+        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGTERM, _interrupt)
+        with contextlib.suppress(APIError):  # It may have ended by itself.
+            client.api.kill(container, "SIGINT")
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    with _handling(hang_up, signal.SIGINT, signal.SIGTERM):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[..., None], *signals: signal.Signals) -> Iterator[None]:
+    before = [(one, signal.signal(one, handler)) for one in signals]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, old in before:
+            signal.signal(one, old)
 
 
-def _files(order: Call) -> bytes:
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _files(file: Path | None) -> bytes:
     """An archive with the call's directory and, if one is to be sent, the file in it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         directory = tarfile.TarInfo(_DIRECTORY.lstrip("/"))
         directory.type, directory.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(directory)
-        if order.file is not None:
-            tar.add(order.file, f"{_DIRECTORY.lstrip('/')}/{order.file.name}")
+        if file is not None:
+            tar.add(file, f"{_DIRECTORY.lstrip('/')}/{file.name}")
     return buffer.getvalue()
 
 

@@ -104,6 +104,7 @@ def call(
     to: Annotated[
         str | None, typer.Option(help="ADDRESS or ADDRESS:PORT to call, not the service address.")
     ] = None,
+    alone: Annotated[bool, typer.Option("--alone", help="Bring no second terminal into the room.")] = False,
 ) -> None:
     """Place a real SIP call with sound and picture. Exit code 1: sound or picture did not arrive.
 
@@ -112,7 +113,7 @@ def call(
     from sipmediadeploy.cli.call import Call
     from sipmediadeploy.cli.call import call as run
 
-    order = Call(room, seconds, json, snapshot, file, to, tuple(context.args))
+    order = Call(room, seconds, json, snapshot, file, to, alone, tuple(context.args))
     raise typer.Exit(run(_place(stack), order))
 
 

@@ -34,8 +34,7 @@ def network_name(stack: str) -> str:
 
 def container_name(stack: str, replica: str) -> str:
     """The name of the container of ``replica``: it always begins with ``smd-STACK-``."""
-    prefix = f"smd-{stack}-"
-    return replica if replica.startswith(prefix) else prefix + replica
+    return f"smd-{replica}" if replica.startswith(f"{stack}-") else f"smd-{stack}-{replica}"
 
 
 def bridge_name(stack: str) -> str:
