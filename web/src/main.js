@@ -1,4 +1,4 @@
-// The page: http://ADDRESS/ROOM?name=NAME[&media=all|audio|none][&processing=off]
+// The page: https://ADDRESS/ROOM?name=NAME[&media=all|audio|none][&processing=off]
 // `window.smd` tells tests and the curious what is going on.
 
 import { capture } from "./media.js";

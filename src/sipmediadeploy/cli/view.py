@@ -136,9 +136,8 @@ def page_address(stack: Stack, subnet: IPv4Network, room: str = "demo") -> str |
     """What to open in a browser; None when the conference is not the embedded one."""
     if not stack.demo:
         return None
-    if stack.publish is not None:
-        return f"https://{stack.publish}/{room}"
-    return f"http://{addresses.slot_address(subnet, Role.CONFERENCE_DEMO, 0)}/{room}"
+    host = stack.publish or addresses.slot_address(subnet, Role.CONFERENCE_DEMO, 0)
+    return f"https://{host}/{room}"
 
 
 def as_data(stack: Stack, subnet: IPv4Network, seen: list[Seen]) -> dict[str, Any]:

@@ -102,8 +102,8 @@ class ConferenceDemoService(_Document):
 
     role: Literal[Role.CONFERENCE_DEMO] = Role.CONFERENCE_DEMO
     publish: IPv4Address | None = None
-    https: bool = False
-    page_port: int = 80
+    https: bool = True
+    page_port: int = 443
     janus_port: int = 8188
     rtp_ports: tuple[int, int] = (40000, 40399)
 

@@ -74,11 +74,7 @@ def _service(
                 conference=conference_access(stack, subnet, master_secret),
             )
         case Role.CONFERENCE_DEMO:
-            return ConferenceDemoService(
-                publish=stack.publish,
-                https=stack.publish is not None,
-                page_port=443 if stack.publish is not None else 80,
-            )
+            return ConferenceDemoService(publish=stack.publish)
         case Role.SCALER:
             return ScalerService(
                 stack_definition=stack,

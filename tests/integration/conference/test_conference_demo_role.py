@@ -68,7 +68,7 @@ async def test_the_page_and_janus_answer_through_one_port(tmp_path: Path, https:
 async def test_the_health_check_notices_that_janus_is_gone(tmp_path: Path) -> None:
     async with running_janus(tmp_path) as server, served_page(server, False) as (url, _):
         port = int(url.rsplit(":", 1)[1])
-        service = ConferenceDemoService(janus_port=server.port, page_port=port)
+        service = ConferenceDemoService(https=False, janus_port=server.port, page_port=port)
         role = ConferenceDemoRole(demo_document(service), service)
         assert (await role.check()).ok
         await server.kill()

@@ -72,7 +72,7 @@ async def test_a_call_and_a_browser_see_and_hear_each_other(tmp_path: Path, page
 async def served(server: JanusServer, page: Path) -> AsyncIterator[str]:
     """The demo page behind the rendered nginx."""
     places = places_below(server.directory)
-    service = ConferenceDemoService(page_port=free_port(), janus_port=server.port)
+    service = ConferenceDemoService(https=False, page_port=free_port(), janus_port=server.port)
     write(render(demo_document(service), service, places))
     shutil.copytree(page, places.web)
     log = server.directory / "nginx.log"

@@ -49,8 +49,10 @@ def test_no_foreign_server_is_asked_and_no_admin_api_is_on(stack: str) -> None:
     assert 'rtp_port_range = "40000-40399"' in text
 
 
-def test_a_published_page_has_a_certificate_for_its_address() -> None:
-    files = rendered(PUBLISHED)
-    assert "subjectAltName = IP:198.18.0.5" in files[Path("/run/smd/nginx/certificate.cnf")]
-    assert "listen 0.0.0.0:443 ssl;" in files[Path("/run/smd/nginx/nginx.conf")]
-    assert f"listen {IPv4Address(0)}:80;" in files[Path("/run/smd/nginx/nginx.conf")]
+@pytest.mark.parametrize(("stack", "address"), [(PLAIN, "172.30.5.9"), (PUBLISHED, "198.18.0.5")])
+def test_the_page_is_a_secure_context_at_the_address_that_users_open(stack: str, address: str) -> None:
+    files = rendered(stack)
+    assert f"subjectAltName = IP:{address}\n" in files[Path("/run/smd/nginx/certificate.cnf")]
+    nginx = files[Path("/run/smd/nginx/nginx.conf")]
+    assert "listen 0.0.0.0:443 ssl;" in nginx
+    assert f"listen {IPv4Address(0)}:80;\n        return 308 https://$host$request_uri;" in nginx
