@@ -1,0 +1,37 @@
+"""What a gateway is told of TURN."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+import pytest
+
+from sipmediadeploy.protocol.replica import GatewayService, ReplicaDocument
+from sipmediadeploy.protocol.secrets import turn_secret
+from sipmediadeploy.scaler.documents import make_document
+from sipmediadeploy.stack import Role, parse_stack
+
+SUBNET = IPv4Network("172.30.5.0/24")
+MASTER = "m" * 43
+
+
+def gateway_document(turn: str) -> ReplicaDocument:
+    stack = parse_stack(f"name: demo\ndomain: sip.test\nturn: {turn}\n")
+    return make_document(stack, SUBNET, MASTER, "v", Role.GATEWAY, 0, "smd-demo-gateway-0")
+
+
+def test_with_turn_never_a_gateway_knows_no_turn_server_and_no_turn_secret() -> None:
+    document = gateway_document("never")
+    assert isinstance(document.service, GatewayService)
+    assert document.service.conference.turn_server is None
+    assert turn_secret(MASTER) not in document.to_yaml()
+
+
+@pytest.mark.parametrize("turn", ["auto", "always"])
+def test_otherwise_a_gateway_uses_the_turn_pools_service_address(turn: str) -> None:
+    document = gateway_document(turn)
+    assert isinstance(document.service, GatewayService)
+    server = document.service.conference.turn_server
+    assert server is not None
+    assert str(server.address) == "172.30.5.3"
+    assert document.service.conference.turn == turn
