@@ -21,7 +21,7 @@ from sipmediadeploy.cli.view import (
     sip_address,
 )
 from sipmediadeploy.images.build import ensure_images
-from sipmediadeploy.protocol.client import Agents
+from sipmediadeploy.protocol.client import AgentError, Agents, WrongToken
 from sipmediadeploy.providers.base import Life, ReplicaRecord
 from sipmediadeploy.providers.docker.engine import ensure_engine
 from sipmediadeploy.providers.docker.network import ensure_network
@@ -73,12 +73,27 @@ def _prepare(
 async def _bring_up(
     running: Running, client: docker.DockerClient, limit_s: float, report: Callable[[str], None]
 ) -> None:
-    await ensure_scaler(running, report)
     async with running.agents() as agents:
+        await _refuse_other_secrets(running, agents)
+        await ensure_scaler(running, report)
         seen = await _wait_until_whole(running, agents, limit_s, report)
     problems = missing(running.stack, seen)
     if problems:
         raise CommandError(_explain(running, client, seen, problems, limit_s))
+
+
+async def _refuse_other_secrets(running: Running, agents: Agents) -> None:
+    """A stack of this name that was made with other secrets would never listen to this one's scaler."""
+    for record in await running.provider.inventory():
+        try:
+            await agents.status(record)
+        except WrongToken:
+            raise CommandError(
+                f"{record.name} runs and was made with another secrets file. Bring that one back, "
+                f"or remove the stack {running.stack.name} first: smd down"
+            ) from None
+        except AgentError:
+            continue
 
 
 async def ensure_scaler(running: Running, report: Callable[[str], None]) -> None:

@@ -21,6 +21,10 @@ class AgentError(Exception):
     """An agent could not be asked, or refused. The message says how."""
 
 
+class WrongToken(AgentError):
+    """The agent is well and does not know the token: it was made with another master secret."""
+
+
 class Agents(Protocol):
     """The agents of a stack's replicas. Every method has a time limit and raises :class:`AgentError`."""
 
@@ -82,9 +86,8 @@ class HttpAgents:
             ) as response:
                 text = await response.read()
                 if response.status >= 300:
-                    raise AgentError(
-                        f"{method} {what}: {response.status} {text[:200].decode(errors='replace')}"
-                    )
+                    kind = WrongToken if response.status == 401 else AgentError
+                    raise kind(f"{method} {what}: {response.status} {text[:200].decode(errors='replace')}")
                 return text
         except TimeoutError:
             raise AgentError(f"{method} {what}: no answer within {limit:g} s") from None
