@@ -11,7 +11,10 @@ from types import TracebackType
 from typing import Any
 
 from tests.e2e.running import eventually
-from tests.media_tools import write_mjpeg
+from tests.media_tools import colour_distance, write_mjpeg
+
+NEAR = 40
+"""Colour distance that coding and the limited range cost at most; the colours used differ by far more."""
 
 
 class BrowserParticipant:
@@ -33,7 +36,7 @@ class BrowserParticipant:
         self.seen: list[dict[str, Any]] = []
         self._workdir = workdir
         workdir.mkdir(parents=True, exist_ok=True)
-        picture = write_mjpeg(workdir / f"{name}.mjpeg", colour, 2, size=(1280, 720))
+        picture = write_mjpeg(workdir / f"{name}.mjpeg", colour, 2, fps=15, size=(640, 360))
         self._command = [*prefix, "node", "/opt/browser/browser.mjs", "--json", "--url", url, "--name", name]
         self._command += ["--seconds", str(seconds), "--tone", str(tone_hz), "--video", str(picture)]
         self._command += ["--media", media]
@@ -83,6 +86,28 @@ class BrowserParticipant:
     def of(self, report: dict[str, Any], other: str) -> dict[str, Any] | None:
         """What the report says of the participant named ``other``."""
         return next((one for one in report["participants"] if one["name"] == other), None)
+
+    def wait_sees(self, other: str, colour: str, timeout: float = 25) -> None:
+        """Wait until the picture of the participant ``other`` has this colour, in part or whole."""
+
+        def check(report: dict[str, Any]) -> bool:
+            seen = self.of(report, other)
+            if seen is None or not seen["video"]:
+                return False
+            shown = (bytes(seen["video"]["grid"][3]).hex(), bytes(seen["video"]["colour"]).hex())
+            return min(colour_distance(one, colour) for one in shown) <= NEAR
+
+        self.wait(check, timeout, f"{self.name} sees #{colour} of {other}")
+
+    def wait_hears(self, other: str, hz: int, timeout: float = 20) -> None:
+        """Wait until the tone of the participant ``other`` is heard."""
+
+        def check(report: dict[str, Any]) -> bool:
+            seen = self.of(report, other)
+            peaks = seen["audio"]["peaks"] if seen and seen["audio"] else []
+            return any(abs(peak["hz"] - hz) <= 15 and peak["db"] > -60 for peak in peaks)
+
+        self.wait(check, timeout, f"{self.name} hears {hz} Hz of {other}")
 
     def screenshot(self, path: Path) -> Path:
         """Save what the page looks like now."""

@@ -10,6 +10,7 @@ import pytest
 
 from sipmediadeploy.images.build import ensure_test_image
 from sipmediadeploy.providers.docker.engine import ensure_engine
+from tests.e2e.outside import OutsideHost
 from tests.e2e.running import ROOT, RunningStack
 
 NAME = os.environ.get("SMD_E2E_STACK", "e2e")
@@ -20,6 +21,15 @@ media: {{rtp_timeout_s: 8}}
 pools:
   gateway: {{max: 3}}
 """
+PUBLISHED = f"""\
+name: {NAME}pub
+domain: sip.example.org
+publish: {{address}}
+media: {{{{rtp_timeout_s: 8}}}}
+pools:
+  kamailio: {{{{replicas: 1}}}}
+  gateway: {{{{max: 1}}}}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +39,34 @@ def test_image() -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, test_image: str) -> Iterator[RunningStack]:
+def stack(test_image: str) -> Iterator[RunningStack]:
     """A whole stack with two Kamailios, two Coturns, a scaler, a gateway and the demo conference."""
-    stack_file = tmp_path_factory.mktemp("stack") / "stack.yaml"
+    stack_file = ROOT / "artifacts" / "e2e" / "stack.yaml"
+    stack_file.parent.mkdir(parents=True, exist_ok=True)
     stack_file.write_text(STACK)
     running = RunningStack(NAME, stack_file, test_image)
+    try:
+        print(running.smd("up", timeout=1200))
+        yield running
+    finally:
+        if os.environ.get("SMD_E2E_KEEP") != "yes":
+            running.smd("down")
+
+
+@pytest.fixture(scope="session")
+def outside(tmp_path_factory: pytest.TempPathFactory, test_image: str) -> Iterator[OutsideHost]:
+    """Another host on the network, which reaches this one at 198.18.250.1."""
+    with OutsideHost(f"{NAME}pub-outside", test_image, tmp_path_factory.getbasetemp()) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def published(test_image: str, outside: OutsideHost) -> Iterator[RunningStack]:
+    """A small stack that is published at the address that the outside host reaches."""
+    stack_file = ROOT / "artifacts" / "e2e" / "published" / "stack.yaml"
+    stack_file.parent.mkdir(parents=True, exist_ok=True)
+    stack_file.write_text(PUBLISHED.format(address=outside.reaches))
+    running = RunningStack(f"{NAME}pub", stack_file, test_image)
     try:
         print(running.smd("up", timeout=1200))
         yield running

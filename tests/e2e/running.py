@@ -89,6 +89,13 @@ class RunningStack:
         )
         return run("docker", "exec", gateway, "/usr/bin/python3", "-c", program)
 
+    def containers(self) -> list[dict[str, Any]]:
+        """What the engine says of every container of the stack, running or not."""
+        label = f"label=smd.stack={self.name}"
+        found = run("docker", "ps", "-aq", "--no-trunc", "--filter", label).split()
+        described: list[dict[str, Any]] = json.loads(run("docker", "inspect", *found))
+        return described
+
     @property
     def network(self) -> str:
         """The name of the stack's Docker network."""

@@ -10,7 +10,10 @@ from types import TracebackType
 from typing import Any
 
 from tests.e2e.running import RunningStack, eventually
-from tests.media_tools import json_lines
+from tests.media_tools import colour_distance, json_lines
+
+NEAR = 40
+"""Colour distance that coding and the limited range cost at most; the colours used differ by far more."""
 
 
 class Terminal:
@@ -69,6 +72,25 @@ class Terminal:
             return eventually(newest, timeout, what)
         except AssertionError as e:
             raise AssertionError(f"{e}; the terminal saw {self.events[-1:]} {self._errors[-5:]}") from None
+
+    def wait_sees(self, colour: str, timeout: float = 25) -> dict[str, Any]:
+        """Wait for a second with a moving picture that has this colour, whole or in the code's area."""
+
+        def check(second: dict[str, Any]) -> bool:
+            seen = second["seen"]
+            shown = [one for one in (seen["colour"], seen["code_colour"]) if one]
+            return seen["frames"] > 5 and any(colour_distance(one, colour) <= NEAR for one in shown)
+
+        return self.wait(check, timeout, f"the terminal sees #{colour}")
+
+    def wait_hears(self, hz: int, timeout: float = 20) -> dict[str, Any]:
+        """Wait for a second in which this tone is heard."""
+
+        def check(second: dict[str, Any]) -> bool:
+            heard = second["heard"]
+            return heard["level_db"] > -50 and any(abs(tone["hz"] - hz) <= 15 for tone in heard["tones"])
+
+        return self.wait(check, timeout, f"the terminal hears {hz} Hz")
 
     def _read(self) -> None:
         assert self._process.stdout is not None

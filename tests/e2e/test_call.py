@@ -9,7 +9,7 @@ import pytest
 from tests.baresip import Baresip, Settings
 from tests.e2e.browser_participant import BrowserParticipant
 from tests.e2e.running import RunningStack
-from tests.e2e.terminal import Terminal
+from tests.e2e.terminal import SMALL, Terminal
 from tests.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
 
 pytestmark = pytest.mark.e2e
@@ -115,8 +115,8 @@ def test_smd_call_shows_what_comes_back_from_a_room_that_was_empty(stack: Runnin
 
 def test_two_sip_calls_in_one_room_see_and_hear_each_other(stack: RunningStack) -> None:
     with (
-        Terminal(stack, "third", "--colour", "ff8000", "--tone", "440", "--name", "One") as one,
-        Terminal(stack, "third", "--colour", "8000ff", "--tone", "660", "--name", "Two") as two,
+        Terminal(stack, "third", "--colour", "ff8000", "--tone", "440", "--name", "One", *SMALL) as one,
+        Terminal(stack, "third", "--colour", "8000ff", "--tone", "660", "--name", "Two", *SMALL) as two,
     ):
         for terminal, colour, hz in ((one, "8000ff", 660), (two, "ff8000", 440)):
             terminal.wait(
@@ -136,7 +136,7 @@ def test_the_picture_follows_the_speaker_and_everybody_is_heard(stack: RunningSt
     with (
         _browser(stack, tmp_path, "Ada", "fourth", 1, "c03020", 800) as ada,
         _browser(stack, tmp_path, "Alan", "fourth", 2, "2030c0", 1200) as alan,
-        Terminal(stack, "fourth", "--tone", "500", "--name", "Room 101") as terminal,
+        Terminal(stack, "fourth", "--tone", "500", "--name", "Room 101", *SMALL) as terminal,
     ):
         terminal.wait(
             lambda s: _terminal_hears(s, 800) and _terminal_hears(s, 1200), 25, "the terminal hears both"

@@ -85,6 +85,7 @@ export async function observe() {
       ice: connection.iceConnectionState,
       local: byId.get(pair?.localCandidateId)?.candidateType ?? null,
       remote: byId.get(pair?.remoteCandidateId)?.candidateType ?? null,
+      remote_address: byId.get(pair?.remoteCandidateId)?.address ?? null,
       streams,
     };
   }
