@@ -61,6 +61,8 @@ class Settings:
     size: tuple[int, int] = (640, 360)
     fps: int = 25
     kbps: int = 800
+    trace: bool = False
+    """Write every SIP message into the log."""
     prefix: Sequence[str] = field(default=())
     """A command that runs baresip elsewhere, such as ``docker run --rm ... smd/test``."""
 
@@ -105,7 +107,7 @@ class Baresip:
             )
         self._log = (workdir / "log").open("wb")
         self._process = subprocess.Popen(
-            [*self.settings.prefix, "baresip", "-f", str(workdir)],
+            [*self.settings.prefix, "baresip", *(["-s"] if self.settings.trace else []), "-f", str(workdir)],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,25 @@
-// Runs inside the page: what a participant sees and hears at this moment. Self-contained, as it is sent there.
+// Run inside the page, and are self-contained, as they are sent there.
+
+// Before the page's own scripts: notes when each video element presents its first frame, in seconds since the
+// epoch, so that tests can subtract the time of an INVITE.
+export function noteFirstFrames() {
+  const noted = new WeakSet();
+  const note = (video) => {
+    if (noted.has(video)) {
+      return;
+    }
+    noted.add(video);
+    video.requestVideoFrameCallback((now) => {
+      video.firstFrameAt = (performance.timeOrigin + now) / 1000;
+    });
+  };
+  new MutationObserver(() => document.querySelectorAll("video").forEach(note)).observe(document, {
+    childList: true,
+    subtree: true,
+  });
+}
+
+// What a participant sees and hears at this moment.
 
 export async function observe() {
   const memory = (window.__observer ??= {
@@ -102,6 +123,7 @@ export async function observe() {
             width: video.videoWidth,
             height: video.videoHeight,
             frames: video.getVideoPlaybackQuality().totalVideoFrames,
+            first_frame_at: video.firstFrameAt ? round(video.firstFrameAt, 3) : null,
             ...look(video),
           }
         : null,
