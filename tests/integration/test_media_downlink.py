@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 pytest.importorskip("gi")
 
 from sipmediadeploy.gateway.media import downlink, gstreamer
+from sipmediadeploy.gateway.media.graph import MediaGraph
 from sipmediadeploy.gateway.media.gstreamer import Gst
-from tests.integration.media_terminal import until
+from tests.integration.media_terminal import Terminal, until
 
 pytestmark = pytest.mark.integration
 
@@ -59,3 +61,25 @@ async def test_the_mix_runs_with_late_input_and_with_none(pipeline: Any) -> None
     gstreamer.remove(pipeline, speaker)
     mix.remove(source)
     await goes_on("when the input has left")
+
+
+async def test_a_worker_that_has_waited_for_its_call_makes_up_for_nothing() -> None:
+    gstreamer.start()
+    terminal = Terminal(440, None)
+    graph = MediaGraph(lambda *_: None)
+    late: list[float] = []
+
+    def note(_pad: Any, info: Any) -> Any:
+        now = graph._pipeline.get_current_running_time()
+        late.append((now - info.get_buffer().pts) / Gst.SECOND)
+        return Gst.PadProbeReturn.OK
+
+    graph._down.audio.get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, note)
+    await asyncio.sleep(2)  # the wait is what is tested
+    try:
+        graph.start_sip(terminal.media(), 0)
+        await until("the mix runs", lambda: len(late) > 10)
+    finally:
+        graph._pipeline.set_state(Gst.State.NULL)
+        terminal.close()
+    assert max(late) < 1, f"the mix begins {max(late):.1f} s in the past"

@@ -54,7 +54,10 @@ class Downlink:
         self._selector.link(self.video)
 
     def start_audio(self, rate: int) -> None:
-        """Start the mix at ``rate`` Hz; a second call changes nothing."""
+        """Start the mix at ``rate`` Hz; a second call changes nothing.
+
+        Call it when the pipeline starts: the mixer makes up for the time since then, in a burst of silence.
+        """
         with self._lock:
             if self._rate:
                 return

@@ -31,6 +31,7 @@ class MediaGraph:
         self._numbering: dict[int, Numbering] = {}
         self._timeout_s = 0.0
         self._heard = (0, 0.0)
+        self._playing = False
         self._pipeline = Gst.Pipeline.new(None)
         self._audio_up = make("tee", allow_not_linked=True)
         self._video_up = make("tee", allow_not_linked=True)
@@ -43,7 +44,6 @@ class MediaGraph:
         bus.add_signal_watch()
         bus.connect("message::error", self._error)
         bus.connect("message::latency", lambda *_: self._pipeline.recalculate_latency())
-        self._pipeline.set_state(Gst.State.PLAYING)
         GLib.timeout_add(500, self._watch_rtp)
 
     def start_sip(self, media: SipMedia, rtp_timeout_s: float) -> None:
@@ -68,8 +68,8 @@ class MediaGraph:
         if self._leg is not None:
             self._numbering |= self._leg.numbering()
             self._drop_leg()
-        if media.audio is not None:
-            self._down.start_audio(audio_rate(media.audio.codec))
+        self._play()
+        self._down.start_audio(audio_rate(media.audio.codec) if media.audio else 48000)
         leg = SipLeg(
             media,
             LegEvents(self._keyframe_wanted, lambda d: self._emit("dtmf", d), self.video_switched),
@@ -85,6 +85,12 @@ class MediaGraph:
             if leg.pad(f"{name}_sink") is not None:
                 self._outlets.append(Outlet(down, leg.pad(f"{name}_sink")))
 
+    def _play(self) -> None:
+        """Begin with the call's first part, not before: time in the pipeline is time in the call."""
+        if not self._playing:
+            self._playing = True
+            self._pipeline.set_state(Gst.State.PLAYING)
+
     def _drop_leg(self) -> None:
         assert self._leg is not None
         for outlet in self._outlets:
@@ -98,6 +104,7 @@ class MediaGraph:
         """Create a peer connection."""
         if peer in self._peers:
             raise MediaError(f"peer connection {peer} exists already")
+        self._play()
         events = PeerEvents(
             state=lambda state: self._emit("connection", peer, state),
             audio_added=self._down.add_audio,
