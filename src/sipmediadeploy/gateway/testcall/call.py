@@ -33,9 +33,11 @@ class CallFailed(Exception):
 
 @dataclass(slots=True)
 class _Times:
-    """Monotonic times of the call."""
+    """Times of the call, by the monotonic clock unless they say otherwise."""
 
     invited: float = 0.0
+    invited_at: float = 0.0
+    """By the wall clock, in seconds since the epoch, for others who saw the call begin."""
     answered: float = 0.0
 
 
@@ -105,7 +107,7 @@ class TestCall:
             report.event_json("calling", uri=options.uri, local=local.address),
             f"Calling {options.uri} from {local.address} ...",
         )
-        self._times.invited = time.monotonic()
+        self._times.invited, self._times.invited_at = time.monotonic(), time.time()
         placing = asyncio.create_task(
             agent.place(
                 options.uri,
@@ -180,6 +182,7 @@ class TestCall:
 
         return Summary(
             seconds=round(now - times.answered, 1),
+            invited_at=round(times.invited_at, 3),
             connected_ms=since(times.answered),
             first_frame_ms=since(eye.arrivals.first) if eye else None,
             first_sound_ms=since(ear.first_sound) if ear else None,
@@ -264,6 +267,7 @@ class TestCall:
             report.event_json(
                 "answered",
                 ms=took,
+                invited_at=round(self._times.invited_at, 3),
                 audio=audio.codec if audio else None,
                 video="H264" if video else None,
                 audio_to=f"{audio.remote_address}:{audio.remote_port}" if audio else None,

@@ -22,6 +22,12 @@ PCM_RATE = 48000
 CHUNK_MS = 20
 CHUNK_BYTES = PCM_RATE * 2 * CHUNK_MS // 1000
 _FILE_SECONDS = 20
+_SOUND = (
+    "appsrc appsink audioconvert audioresample capsfilter rtpbin rtpsession rtpjitterbuffer udpsrc udpsink"
+    " alawenc alawdec mulawenc mulawdec opusenc opusdec rtppcmapay rtppcmadepay rtppcmupay rtppcmudepay"
+    " rtpopuspay rtpopusdepay"
+)
+_PICTURE = "h264parse rtph264pay rtph264depay videoconvert"
 _CLIP_TIMEOUT_NS = 120 * 10**9
 
 
@@ -83,6 +89,18 @@ def check(options: Options) -> None:
             first_of("encode Opus", "opusenc")
     for name in ("rtpbin", "udpsrc", "rtph264pay", "alawenc", "mulawenc", "audioresample"):
         first_of("send and receive RTP", name)
+
+
+def load(options: Options) -> None:
+    """Load the plugins that the call will need: opening their libraries takes a tenth of a second."""
+    names = _SOUND.split()
+    if options.video:
+        names += [*_PICTURE.split(), decoder()]
+        names += [] if options.preencoded else [encoder(options.kbps, options.fps).split(" ", 1)[0]]
+    Gst.init(None)
+    for name in names:
+        if (factory := Gst.ElementFactory.find(name)) is not None:
+            factory.load()
 
 
 def decoder() -> str:

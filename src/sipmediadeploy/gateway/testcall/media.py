@@ -12,7 +12,7 @@ from typing import Any
 import gi
 
 from sipmediadeploy.gateway.media.api import AudioStream, SipMedia, VideoStream
-from sipmediadeploy.gateway.testcall.elements import Clip, decoder, encoder, raw_caps
+from sipmediadeploy.gateway.testcall.elements import Clip, decoder, encoder, load, raw_caps
 from sipmediadeploy.gateway.testcall.options import Options
 from sipmediadeploy.gateway.testcall.receive import HEARD_RATE, Ear, Eye
 from sipmediadeploy.gateway.testcall.report import Flow, Second
@@ -78,14 +78,18 @@ class Media:
     """One call's media. Not thread-safe: use it from one thread; GStreamer has its own."""
 
     def __init__(self, options: Options, clip: Clip | None, audio: Ports, video: Ports | None) -> None:
+        """Prepare all that does not depend on the answer, so that media flows at once after it."""
         self._options, self._clip = options, clip
         self._ports = {_AUDIO: audio, _VIDEO: video}
+        self._chunks = audio_chunks(options, clip)
+        self._frames = clip_frames(clip) if clip else live_frames(options)
         self._feeders: list[Feeder] = []
         self._pipeline: Any = None
         self._depayloaders: dict[int, Any] = {}
         self._info_requests = 0
         self.ear: Ear | None = None
         self.eye: Eye | None = None
+        load(options)
 
     def start(self, media: SipMedia) -> None:
         """Send and receive as negotiated. Raises MediaFailed."""
@@ -94,7 +98,6 @@ class Media:
             parts.append(self._audio_text(media.audio))
         if media.video is not None:
             parts.append(self._video_text(media.video))
-        Gst.init(None)
         try:
             self._pipeline = Gst.parse_launch("\n".join(parts))
         except GLib.Error as error:
@@ -105,7 +108,6 @@ class Media:
         if self._pipeline.set_state(Gst.State.PLAYING) == Gst.StateChangeReturn.FAILURE:
             self.check()
             raise MediaFailed("the pipeline does not start")
-        self._pipeline.get_state(2 * Gst.SECOND)
         for feeder in self._feeders:
             feeder.start()
 
@@ -178,7 +180,7 @@ class Media:
             f"! rtp.send_rtp_sink_{_AUDIO} {_network(_AUDIO, 'a', caps)} "
             f"{decode.replace(' !', ' name=adepay !', 1)} ! audioconvert ! audioresample "
             f"! audio/x-raw,format=S16LE,rate={HEARD_RATE},channels=1 "
-            "! appsink name=ear sync=false emit-signals=true max-buffers=50 drop=true"
+            "! appsink name=ear sync=false async=false emit-signals=true max-buffers=50 drop=true"
         )
 
     def _video_text(self, stream: VideoStream) -> str:
@@ -195,9 +197,9 @@ class Media:
             feed = f"caps={raw_caps(self._options)} ! {encoder(self._options.kbps, self._options.fps * 10)}"
         watch = (
             f"{decoder()} ! videoconvert ! video/x-raw,format=I420 "
-            "! appsink name=eye sync=false emit-signals=true max-buffers=5 drop=true"
+            "! appsink name=eye sync=false async=false emit-signals=true max-buffers=5 drop=true"
             if self._options.decode
-            else "fakesink sync=false"
+            else "fakesink sync=false async=false"
         )
         return (
             f"appsrc name=vfeed format=time is-live=true max-bytes=8000000 leaky-type=downstream {feed} "
@@ -220,14 +222,12 @@ class Media:
                     element.set_property("close-socket", False)
             self._depayloaders[session] = self._pipeline.get_by_name(f"{kind}depay")
         if media.audio is not None:
-            chunks = audio_chunks(self._options, self._clip)
             source = self._pipeline.get_by_name("afeed")
-            self._feeders.append(Feeder(self._pipeline, source, CHUNKS_PER_SECOND, chunks))
+            self._feeders.append(Feeder(self._pipeline, source, CHUNKS_PER_SECOND, self._chunks))
             self.ear = Ear(self._pipeline.get_by_name("ear"))
         if media.video is not None:
-            frames = clip_frames(self._clip) if self._clip else live_frames(self._options)
             source = self._pipeline.get_by_name("vfeed")
-            self._feeders.append(Feeder(self._pipeline, source, self._options.fps, frames))
+            self._feeders.append(Feeder(self._pipeline, source, self._options.fps, self._frames))
             if self._options.decode:
                 self.eye = Eye(self._pipeline.get_by_name("eye"))
 

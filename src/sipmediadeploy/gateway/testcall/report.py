@@ -69,6 +69,8 @@ class Summary:
     """The whole call."""
 
     seconds: float
+    invited_at: float | None = None
+    """When the INVITE was sent, by the wall clock: seconds since the epoch."""
     connected_ms: int | None = None
     """From INVITE to the 200."""
     first_frame_ms: int | None = None
