@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
-import { observe } from "./observe.mjs";
+import { noteFirstFrames, observe } from "./observe.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -130,6 +130,7 @@ async function run() {
 async function participate(browser, url, time) {
   const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 800 } });
   const page = await context.newPage();
+  await page.addInitScript(noteFirstFrames);
   page.on("pageerror", (error) => report({ event: "pageerror", time_s: time(), error: error.message }));
   page.on("console", (message) => {
     if (message.type() === "error" || message.type() === "warning") {
