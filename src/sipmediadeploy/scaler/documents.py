@@ -59,7 +59,9 @@ def _service(
         case Role.COTURN:
             return CoturnService(
                 service_address=_required_service_address(subnet, role),
-                external_ip=stack.publish,
+                # The demo conference is beside the relay and sees its packets come from the service address:
+                # a relay candidate that says otherwise fails ICE's check (RFC 8445, section 7.2.5.3.1).
+                external_ip=None if stack.demo else stack.publish,
                 realm=stack.domain,
                 secret=turn_secret(master_secret),
                 allowed_peers=(subnet,) if stack.demo else (),

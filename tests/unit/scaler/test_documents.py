@@ -1,4 +1,4 @@
-"""What a gateway is told of TURN."""
+"""What replicas are told of TURN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from sipmediadeploy.protocol.replica import GatewayService, ReplicaDocument
+from sipmediadeploy.protocol.replica import CoturnService, GatewayService, ReplicaDocument
 from sipmediadeploy.protocol.secrets import turn_secret
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.stack import Role, parse_stack
@@ -35,3 +35,16 @@ def test_otherwise_a_gateway_uses_the_turn_pools_service_address(turn: str) -> N
     assert server is not None
     assert str(server.address) == "172.30.5.3"
     assert document.service.conference.turn == turn
+
+
+def coturn_service(more: str) -> CoturnService:
+    stack = parse_stack(f"name: demo\ndomain: sip.test\npublish: 198.18.0.5\n{more}")
+    document = make_document(stack, SUBNET, MASTER, "v", Role.COTURN, 0, "smd-demo-coturn-0")
+    assert isinstance(document.service, CoturnService)
+    return document.service
+
+
+def test_a_relay_tells_the_address_that_its_packets_come_from() -> None:
+    assert coturn_service("").external_ip is None, "the demo conference is on the same bridge"
+    outside = coturn_service("conference: {url: 'wss://meet.test/janus'}\n")
+    assert str(outside.external_ip) == "198.18.0.5"
