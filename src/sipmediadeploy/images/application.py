@@ -59,6 +59,11 @@ def build_ansible(root: Path, cache: Path) -> Path:
     return _locked(root / "deploy" / "ansible" / "requirements.lock", cache)
 
 
+def build_test_packages(root: Path, cache: Path) -> Path:
+    """The application's dependencies and those of its tests; kept while their lock is the same."""
+    return _locked(root / "requirements-dev.lock", cache)
+
+
 def build_node(root: Path, cache: Path) -> Path:
     """Node.js and npm for the host, as a directory of Python packages; kept while their lock is the same."""
     return _locked(root / "web" / "node.lock", cache)

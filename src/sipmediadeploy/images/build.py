@@ -86,7 +86,7 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
         ImageError: it can't be built.
     """
     root = inputs.project_root()
-    parts = ("deploy/docker/test", "tests/e2e/browser")
+    parts = ("deploy/docker", "deploy/ansible", "requirements-dev.lock", "tests/e2e/browser")
     name = f"{TEST_IMAGE}:{inputs.content_hash(root, parts)[:12]}"
     try:
         if not _is_there(client, name):
@@ -94,9 +94,14 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
             cache.mkdir(parents=True, exist_ok=True)
             builder = Builder(_patient(client), root, cache, report)
             _build_base(builder, read_host())
+            browser = root / "tests" / "e2e" / "browser"
             trees = {
                 "Dockerfile": builder.recipes / "test" / "Dockerfile",
-                "browser": root / "tests" / "e2e" / "browser",
+                "python": application.build_test_packages(root, cache),
+                "browser/node_modules": web.build_modules(root, "tests/e2e/browser", cache),
+                "browser/package.json": browser / "package.json",
+                **{f"browser/{path.name}": path for path in browser.glob("*.mjs")},
+                **role_files(builder.roles, [str(role) for role in ROLES], "packages", packages_only=True),
             }
             _docker_build(builder, "test", name, inputs.context_tar(trees), {"BUILD_BASE": _BUILD_BASE})
     except (DockerException, requests.RequestException, OSError, subprocess.TimeoutExpired) as e:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ from tests.integration.conference.janus_server import (
 from tests.integration.conference.test_conference_demo_role import answering, needs_nginx, run_script
 from tests.integration.media_terminal import RED, until, until_async
 
-BROWSER = Path("tests/e2e/browser")
+BROWSER = Path(os.environ.get("SMD_TEST_BROWSER", "tests/e2e/browser"))
 LOW, HIGH = 440.0, 1000.0
 
 pytestmark = [
@@ -45,7 +46,9 @@ pytestmark = [
 
 @pytest.fixture(scope="session")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built page."""
+    """The built page; built here unless there is one already, as in the image of the test tools."""
+    if built := os.environ.get("SMD_TEST_PAGE"):
+        return Path(built)
     out = tmp_path_factory.mktemp("page")
     subprocess.run(["web/build.sh", str(out)], check=True, capture_output=True, timeout=240)
     return out

@@ -106,8 +106,9 @@ class Kamailio:
         return silent_gateways(asyncio.run(rpc.call(self.run / "rpc.sock", "dispatcher.list")))
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, 9)
-        self.process.wait()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
 
     def log(self) -> str:
         return (self.run / "log").read_text()

@@ -1,0 +1,56 @@
+"""Runs pytest inside the image of the test tools, so that a host needs neither GStreamer nor Kamailio.
+
+Usage: python -m tests.in_image RESULTS.xml [pytest arguments]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from sipmediadeploy.images.application import build_application
+from sipmediadeploy.images.build import ensure_test_image
+from sipmediadeploy.images.inputs import images_version
+from sipmediadeploy.images.web import build_page
+from sipmediadeploy.providers.docker.engine import ensure_engine
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(results: Path, arguments: list[str]) -> int:
+    """Run pytest; its exit code."""
+    image = ensure_test_image(ensure_engine(print), print)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    cache = ROOT / ".cache" / "images"
+    application = build_application(ROOT, cache, images_version(ROOT))
+    mounts = {
+        ROOT: "/src:ro",
+        # For its entry points; the code comes from the checkout.
+        application: "/opt/test/application:ro",
+        build_page(ROOT, cache): "/opt/test/page:ro",
+        results.parent.absolute(): "/results",
+    }
+    environment = {
+        "PYTHONPATH": "/src/src:/src:/opt/test/application:/opt/test/site-packages",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/tmp",
+        "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
+        "SMD_TEST_PAGE": "/opt/test/page",
+        "SMD_TEST_BROWSER": "/opt/browser",
+    }
+    # Tests make network namespaces, veth pairs and addresses of their own; all of it goes with the container.
+    words = ["docker", "run", "--rm", "--init", "--shm-size", "512m", "--cap-add", "SYS_ADMIN"]
+    words += ["--cap-add", "NET_ADMIN", "--security-opt", "seccomp=unconfined"]
+    words += ["--security-opt", "apparmor=unconfined", "--sysctl", "net.ipv4.ip_nonlocal_bind=1"]
+    for name, value in environment.items():
+        words += ["--env", f"{name}={value}"]
+    for path, place in mounts.items():
+        words += ["--volume", f"{path}:{place}"]
+    words += ["--workdir", "/src", image, "/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider"]
+    words += [f"--junitxml=/results/{results.name}", *arguments]
+    return subprocess.run(words, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
