@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 
@@ -54,24 +52,6 @@ class Terminal:
                 self.events.append(json.loads(line))
             else:
                 self.other_output.append(line)
-
-
-@dataclass(frozen=True, slots=True)
-class Delays:
-    """Medians of what a receiving terminal measured, from generated to decoded; None: nothing measured."""
-
-    picture_ms: int | None
-    sound_ms: int | None
-
-
-def delays_of(seconds: list[dict[str, Any]]) -> Delays:
-    """From the "second" events of the terminals that decode."""
-    picture = [event["seen"]["delay_ms"] for event in seconds if event["seen"]["delay_ms"] is not None]
-    sound = [event["heard"]["delay_ms"] for event in seconds if event["heard"]["delay_ms"] is not None]
-    return Delays(
-        round(statistics.median(picture)) if picture else None,
-        round(statistics.median(sound)) if sound else None,
-    )
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from benchmarks.call_cost import Row, table, with_added
 from benchmarks.measure import Cgroup, NoCgroup, parse_cgroup, usages
-from benchmarks.terminals import Delays, delays_of
+from benchmarks.rows import Delays, Row, delays_of, table, with_added
 
 V1_MOUNTS = """\
 33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
