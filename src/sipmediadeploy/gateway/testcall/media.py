@@ -220,6 +220,10 @@ class Media:
                     element = self._pipeline.get_by_name(f"{kind}{channel}{end}")
                     element.set_property("socket", opened)
                     element.set_property("close-socket", False)
+            # Called at its published address from inside the stack, a gateway sends from its own address
+            # until it has heard us, then from the published one: rtpsession would drop that as a collision.
+            rtp = self._pipeline.get_by_name("rtp").emit("get-internal-session", session)
+            rtp.set_property("favor-new", True)
             self._depayloaders[session] = self._pipeline.get_by_name(f"{kind}depay")
         if media.audio is not None:
             source = self._pipeline.get_by_name("afeed")
