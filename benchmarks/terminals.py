@@ -48,10 +48,12 @@ class Terminal:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.startswith("{"):
-                self.events.append(json.loads(line))
-            else:
+            try:
+                event = json.loads(line)
+            except ValueError:  # from a library, perhaps in the middle of a line of ours
                 self.other_output.append(line)
+                continue
+            self.events.append(event)
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
