@@ -12,6 +12,8 @@ from typing import Any
 from tests.e2e.running import RunningStack, eventually
 from tests.media_tools import colour_distance, json_lines
 
+SMALL = ("--size", "640x360", "--fps", "20", "--kbps", "500")
+"""Options for a picture that costs little, where several terminals share a small machine."""
 NEAR = 40
 """Colour distance that coding and the limited range cost at most; the colours used differ by far more."""
 
