@@ -39,7 +39,7 @@ _CODECS: dict[AudioCodec, tuple[str, str, int]] = {
 _HEARD_RATE = 8000
 
 
-async def until(promise: str, holds: Callable[[], object], limit_s: float = 15.0) -> None:
+async def until(promise: str, holds: Callable[[], object], limit_s: float = 30.0) -> None:
     """Wait until ``holds()`` is true; fail with ``promise`` when it is not in time."""
 
     async def answer() -> object:
@@ -48,7 +48,7 @@ async def until(promise: str, holds: Callable[[], object], limit_s: float = 15.0
     await until_async(promise, answer, limit_s)
 
 
-async def until_async(promise: str, holds: Callable[[], Awaitable[object]], limit_s: float = 15.0) -> None:
+async def until_async(promise: str, holds: Callable[[], Awaitable[object]], limit_s: float = 30.0) -> None:
     """Like :func:`until` for a coroutine."""
     deadline = time.monotonic() + limit_s
     while not await holds():
