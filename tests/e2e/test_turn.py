@@ -1,0 +1,155 @@
+"""The stack file says ``turn: always`` while a call stands: no call is lost, and media is relayed."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sipmediadeploy.protocol.replica import TURN_PORT, ConferenceDemoService, CoturnService
+from tests.e2e.running import RunningStack, eventually, run
+from tests.e2e.terminal import SMALL, Terminal
+
+pytestmark = pytest.mark.e2e
+
+PACKETS = 300
+GOAL_S = 15
+"""A relayed call whose TURN server died has media again; 5 s is the goal for a machine with nothing else."""
+
+
+@pytest.fixture(scope="module")
+def before(published: RunningStack) -> Iterator[str]:
+    """The stack file as it was; it is so again at the end."""
+    text = published.stack_file.read_text()
+    yield text
+    published.stack_file.write_text(text)
+
+
+@pytest.fixture
+def relaying(published: RunningStack, before: str) -> RunningStack:
+    """The published stack with ``turn: always``."""
+    published.stack_file.write_text(f"{before}turn: always\n")
+    published.smd("up")
+    published.wait_whole()
+    return published
+
+
+def test_a_changed_stack_file_replaces_the_gateway_and_costs_no_call(
+    published: RunningStack, before: str
+) -> None:
+    published.wait_whole()
+    (old,) = published.replicas("gateway")
+    with (
+        Terminal(published, "rolling", "--name", "One", "--tone", "440", *SMALL, seconds=240) as one,
+        Terminal(published, "rolling", "--name", "Two", "--tone", "660", *SMALL, seconds=240) as two,
+    ):
+        one.wait_hears(660)
+        two.wait_hears(440)
+        published.stack_file.write_text(f"{before}turn: always\n")
+        print(published.smd("up"))
+
+        (new,) = eventually(
+            lambda: [one for one in published.replicas("gateway") if one["name"] != old["name"]],
+            30,
+            "there is a new gateway",
+        )
+        draining = next(one for one in published.replicas("gateway") if one["name"] == old["name"])
+        assert draining["state"] == "draining", draining
+        with Terminal(published, "rolling", "--name", "Three", "--tone", "880", *SMALL) as three:
+            three.wait_hears(440)
+            one.wait_hears(880)
+            assert _callers(published, old) == {"One", "Two"}
+            assert _callers(published, new) == {"Three"}
+            assert three.hang_up()["verdict"] == "ok"
+        one.wait_hears(660)
+        for summary in (one.hang_up(), two.hang_up()):
+            assert (summary["verdict"], summary["ended_by"]) == ("ok", "here"), summary
+            assert summary["longest_audio_gap_ms"] < 2000, "the call paused"  # a busy machine stumbles
+    eventually(
+        lambda: [one["name"] for one in published.replicas("gateway")] == [new["name"]],
+        60,
+        "the old gateway is gone after its last call",
+        every=1,
+    )
+    published.wait_whole()
+
+
+def test_the_conference_leg_is_relayed_by_our_turn_server_alone(relaying: RunningStack) -> None:
+    (gateway,) = relaying.replicas("gateway")
+    turn = relaying.active("coturn")
+    with (
+        Terminal(relaying, "relayed", "--name", "One", "--tone", "440", "--colour", "ff8000", *SMALL) as one,
+        Terminal(relaying, "relayed", "--name", "Two", "--tone", "660", "--colour", "8000ff", *SMALL) as two,
+    ):
+        one.wait_sees("8000ff")
+        one.wait_hears(660)
+        two.wait_sees("ff8000")
+        two.wait_hears(440)
+        at_gateway = _packets(relaying, gateway["id"])
+        at_turn = _packets(relaying, turn["id"])
+        assert one.hang_up()["verdict"] == "ok"
+        assert two.hang_up()["verdict"] == "ok"
+    server = (relaying.service_address("coturn"), TURN_PORT)
+    for to_it in (True, False):
+        assert sum(n for (here, there), n in at_gateway.items() if server == (there if to_it else here)) > 20
+    janus = _ports(ConferenceDemoService, "rtp_ports")
+    relay = _ports(CoturnService, "relay_ports")
+    around = [pair for pair in at_gateway for _, port in pair if port in janus]
+    assert not around, f"the gateway talks to Janus past the TURN server: {around}"
+    to_janus = sum(n for ((_, a), (_, b)), n in at_turn.items() if a in relay and b in janus)
+    from_janus = sum(n for ((_, a), (_, b)), n in at_turn.items() if a in janus and b in relay)
+    assert to_janus > 20
+    assert from_janus > 20
+
+
+def test_a_relayed_call_has_media_again_soon_after_its_turn_server_was_killed(relaying: RunningStack) -> None:
+    killed = relaying.active("coturn")
+    with (
+        Terminal(relaying, "orphaned", "--name", "One", "--tone", "440", "--colour", "ff8000", *SMALL) as one,
+        Terminal(relaying, "orphaned", "--name", "Two", "--tone", "660", "--colour", "8000ff", *SMALL) as two,
+    ):
+        one.wait_sees("8000ff")
+        one.wait_hears(660)
+        two.wait_hears(440)
+        run("docker", "kill", killed["id"])
+        began = time.monotonic()
+        one.wait(lambda s: s["seen"]["frames"] == 0 and s["heard"]["level_db"] < -50, 10, "media stops")
+        one.wait_sees("8000ff", 30)
+        one.wait_hears(660)
+        two.wait_sees("ff8000")
+        two.wait_hears(440)
+        took_s = time.monotonic() - began
+        summaries = [one.hang_up(), two.hang_up()]
+    gaps = [summary["longest_video_gap_ms"] / 1000 for summary in summaries]
+    print(
+        f"no picture for {gaps[0]:.1f} s and {gaps[1]:.1f} s; sound and picture in all after {took_s:.1f} s"
+    )
+    assert all(summary["ended_by"] == "here" for summary in summaries)
+    assert max(gaps) < GOAL_S
+    relaying.wait_whole()
+    assert relaying.active("coturn")["name"] != killed["name"]
+
+
+def _callers(stack: RunningStack, gateway: dict[str, Any]) -> set[str]:
+    return {call["name"] for call in json.loads(stack.gateway_server(gateway["id"], "/calls"))}
+
+
+def _ports(service: type[CoturnService | ConferenceDemoService], field: str) -> range:
+    first, last = service.model_fields[field].default
+    return range(first, last + 1)
+
+
+Place = tuple[str, int]
+
+
+def _packets(stack: RunningStack, container: str) -> Counter[tuple[Place, Place]]:
+    """How many UDP packets went from where to where, as seen in the container's network namespace."""
+    words = ["docker", "run", "--rm", "--network", f"container:{container}", stack.test_image]
+    said = run(*words, "timeout", "20", "tcpdump", "-n", "-q", "-i", "eth0", "-c", str(PACKETS), "udp")
+    found = re.findall(r"IP (\S+)\.(\d+) > (\S+)\.(\d+): ", said)
+    return Counter(((a, int(ap)), (b, int(bp))) for a, ap, b, bp in found)
