@@ -82,7 +82,8 @@ def bench_stack(directory: Path) -> Iterator[BenchStack]:
     file = directory / "stack.yaml"
     file.write_text(_STACK)
     try:
-        for command in ("init", "up"):
+        # A stack that was left behind is perhaps of another version, and about to be replaced.
+        for command in ("init", "down", "up"):
             if _smd(command, file).returncode:
                 raise NoStack(f"smd {command} failed")
         gateways = _gateways(file)
