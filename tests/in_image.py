@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from sipmediadeploy.images.application import build_application
-from sipmediadeploy.images.build import ensure_test_image
+from sipmediadeploy.images.build import ensure_images, ensure_test_image
 from sipmediadeploy.images.inputs import images_version
 from sipmediadeploy.images.web import build_page
 from sipmediadeploy.providers.docker.engine import ensure_engine
@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main(results: Path, arguments: list[str]) -> int:
     """Run pytest; its exit code."""
-    image = ensure_test_image(ensure_engine(print), print)
+    client = ensure_engine(print)
+    ensure_images(client, print)  # here, and not within the time limit of the first test that needs them
+    image = ensure_test_image(client, print)
     results.parent.mkdir(parents=True, exist_ok=True)
     cache = ROOT / ".cache" / "images"
     application = build_application(ROOT, cache, images_version(ROOT))

@@ -90,4 +90,4 @@ def test_bridge_names_fit_and_differ() -> None:
 
 def test_a_containers_name_begins_with_its_stack_exactly_once() -> None:
     assert container_name("demo", "gateway-0") == "smd-demo-gateway-0"
-    assert container_name("demo", "smd-demo-gateway-0") == "smd-demo-gateway-0"
+    assert container_name("demo", "demo-gateway-0") == "smd-demo-gateway-0"
