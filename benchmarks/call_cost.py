@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -153,6 +154,7 @@ def measure(stack: BenchStack, args: argparse.Namespace) -> list[Row]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 measured, 1 something was not, 2 there is no stack to measure."""
     args = _arguments(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the stack is taken down then, too
     try:
         with bench_stack(ROOT / "artifacts" / "bench") as stack:
             rows = measure(stack, args)
