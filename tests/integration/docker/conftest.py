@@ -35,7 +35,7 @@ class Trial:
         return DockerProvider(self.stack.name, self.version)
 
     def document(self, role: Role, slot: int) -> ReplicaDocument:
-        name = f"smd-{self.stack.name}-{role}-{slot}"
+        name = f"{self.stack.name}-{role}-{slot}"
         return make_document(self.stack, self.network.subnet, "m" * 43, self.version, role, slot, name)
 
 
