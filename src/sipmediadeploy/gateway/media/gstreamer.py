@@ -37,10 +37,6 @@ _TYPES = {
 two threads that do so at once get two classes, of which calls accept only one."""
 
 
-_RTCP_BITS_PER_S = 20_000.0
-"""Some ten packets a second: a key-frame request or a NACK waits a tenth of a second at most."""
-
-
 def start() -> None:
     """Initialise GStreamer and load every plugin that a call uses, so that a call starts at once.
 
@@ -137,21 +133,6 @@ def force_key_unit(fir: int | None = None) -> Any:
 def is_force_key_unit(event: Any) -> bool:
     """Whether an event asks for a key frame."""
     return bool(GstVideo.video_event_is_force_key_unit(event))
-
-
-def give_rtcp_a_rate(rtpbin: Element) -> None:
-    """Let the RTP sessions that ``rtpbin`` makes send RTCP at a rate that does not depend on the media's.
-
-    A session takes 5 % of the bandwidth that it sees (RFC 3550, section 6.2). Beside a still picture, of a
-    few hundred bytes a second, that is one packet in tens of seconds, and early feedback, which carries
-    key-frame requests, waits for it (RFC 4585, section 3.5).
-    """
-
-    def added(_bin: Any, element: Element) -> None:
-        if element.get_factory().get_name() == "rtpsession":
-            element.set_property("rtcp-fraction", _RTCP_BITS_PER_S)
-
-    rtpbin.connect("element-added", added)
 
 
 def renew_key_requests(tee: Element) -> None:

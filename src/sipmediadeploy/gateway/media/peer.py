@@ -24,7 +24,6 @@ from sipmediadeploy.gateway.media.gstreamer import (
     Pad,
     first_caps,
     ghost,
-    give_rtcp_a_rate,
     link,
     make,
     parse_bin,
@@ -100,8 +99,7 @@ class Peer:
         rtpbin = w.get_by_name("rtpbin")
         rtpbin.set_property("rtcp-sync-send-time", False)
         rtpbin.connect("new-jitterbuffer", self._new_jitterbuffer)
-        give_rtcp_a_rate(rtpbin)
-        w.connect("on-ice-candidate", self._candidate)
+            w.connect("on-ice-candidate", self._candidate)
         w.connect("on-new-transceiver", _repair_video)
         w.connect("notify::ice-gathering-state", self._gathering)
         w.connect("notify::connection-state", self._connection)

@@ -19,7 +19,6 @@ from sipmediadeploy.gateway.media.gstreamer import (
     Pad,
     force_key_unit,
     ghost,
-    give_rtcp_a_rate,
     is_force_key_unit,
     make,
 )
@@ -180,5 +179,4 @@ def _rtpbin() -> Any:
     )
     cname = f"application/x-rtp-source-sdes,cname=(string)s{random.getrandbits(64):016x}"
     rtpbin.set_property("sdes", Gst.Structure.new_from_string(cname))
-    give_rtcp_a_rate(rtpbin)
     return rtpbin
