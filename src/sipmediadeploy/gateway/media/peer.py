@@ -99,7 +99,7 @@ class Peer:
         rtpbin = w.get_by_name("rtpbin")
         rtpbin.set_property("rtcp-sync-send-time", False)
         rtpbin.connect("new-jitterbuffer", self._new_jitterbuffer)
-            w.connect("on-ice-candidate", self._candidate)
+        w.connect("on-ice-candidate", self._candidate)
         w.connect("on-new-transceiver", _repair_video)
         w.connect("notify::ice-gathering-state", self._gathering)
         w.connect("notify::connection-state", self._connection)
