@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -111,6 +112,10 @@ class Pools(_Strict):
     gateway: GatewayPool = GatewayPool()
 
 
+GATEWAY_SIDE_SIP_PORT = 5080
+"""Where Kamailio listens for the gateways, on the same address as for the world."""
+
+
 class Sip(_Strict):
     """The SIP side."""
 
@@ -118,7 +123,16 @@ class Sip(_Strict):
     trusted: tuple[Subnet, ...] = Field(
         default=(), description="networks that flood and scanner protection leaves alone"
     )
-    allow: tuple[Subnet, ...] = Field(default=(), description="networks that may call; empty: everybody")
+    allow: tuple[Subnet, ...] = Field(
+        default=(), description="networks that may call besides the stack's own; empty: everybody"
+    )
+
+    @field_validator("port")
+    @classmethod
+    def _is_free(cls, port: int) -> int:
+        if port == GATEWAY_SIDE_SIP_PORT:
+            raise ValueError(f"{port} is where Kamailio listens for its gateways; take another")
+        return port
 
 
 class Media(_Strict):

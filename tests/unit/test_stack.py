@@ -84,6 +84,7 @@ def test_every_commented_option_of_smd_init_is_a_default_or_an_example() -> None
         (SMALLEST + "sip: {trusted: [10]}", ["sip.trusted.0", "dotted form"]),
         (SMALLEST + "sip: {trusted: [10.1.2.3/8]}", ["sip.trusted.0", "network"]),
         (SMALLEST + "sip: {port: 70000}", ["sip.port", "65535"]),
+        (SMALLEST + "sip: {port: 5080}", ["sip.port", "5080 is where Kamailio listens for its gateways"]),
         (SMALLEST + "network: {subnet: 172.30.0.0/16}", ["network", "not a /24"]),
         (SMALLEST + "turn: sometimes", ["turn", "'auto'", "'sometimes'"]),
         (SMALLEST + "conference: {url: 'ftp://x'}", ["conference.url"]),

@@ -33,7 +33,7 @@ provider: docker
 # sip:
 #   port: 5060
 #   trusted: []             # networks that flood and scanner protection leaves alone
-#   allow: []               # networks that may call; empty: everybody
+#   allow: []               # networks that may call besides the stack's own; empty: everybody
 #
 # media:
 #   rtp_timeout_s: 30       # no RTP for so long ends a call

@@ -18,7 +18,7 @@ from sipmediadeploy.protocol.replica import (
 )
 from sipmediadeploy.protocol.secrets import agent_token, turn_secret
 from sipmediadeploy.providers.docker import addresses
-from sipmediadeploy.stack import Role, Stack
+from sipmediadeploy.stack import GATEWAY_SIDE_SIP_PORT, Role, Stack
 
 
 def make_document(
@@ -50,11 +50,13 @@ def _service(
             return KamailioService(
                 service_address=_required_service_address(subnet, role),
                 port=stack.sip.port,
+                gateway_port=GATEWAY_SIDE_SIP_PORT,
                 advertise=stack.publish,
                 domain=stack.domain,
                 network=subnet,
                 trusted=stack.sip.trusted,
-                allow=stack.sip.allow,
+                # The stack's own network stays allowed: `smd call` comes from there.
+                allow=(*stack.sip.allow, subnet) if stack.sip.allow else (),
             )
         case Role.COTURN:
             return CoturnService(

@@ -1,4 +1,4 @@
-"""What replicas are told of TURN."""
+"""What replicas are told of TURN, and of who may call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from sipmediadeploy.protocol.replica import CoturnService, GatewayService, ReplicaDocument
+from sipmediadeploy.protocol.replica import (
+    CoturnService,
+    GatewayService,
+    KamailioService,
+    ReplicaDocument,
+)
 from sipmediadeploy.protocol.secrets import turn_secret
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.stack import Role, parse_stack
@@ -48,3 +53,14 @@ def test_a_relay_tells_the_address_that_its_packets_come_from() -> None:
     assert coturn_service("").external_ip is None, "the demo conference is on the same bridge"
     outside = coturn_service("conference: {url: 'wss://meet.test/janus'}\n")
     assert str(outside.external_ip) == "198.18.0.5"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [("", []), ("sip: {allow: [10.0.0.0/8]}\n", ["10.0.0.0/8", "172.30.5.0/24"])],
+)
+def test_a_list_of_callers_leaves_the_stacks_own_network_in(more: str, expected: list[str]) -> None:
+    stack = parse_stack(f"name: demo\ndomain: sip.test\n{more}")
+    document = make_document(stack, SUBNET, MASTER, "v", Role.KAMAILIO, 0, "smd-demo-kamailio-0")
+    assert isinstance(document.service, KamailioService)
+    assert [str(network) for network in document.service.allow] == expected
