@@ -7,6 +7,6 @@ out=${1:-}
 command -v npm >/dev/null || { echo "web/build.sh: npm is missing: install Node.js 18 or newer" >&2; exit 1; }
 cd "$here"
 rm -rf dist
-npm ci --silent --no-progress
+npm ci --loglevel=error --no-progress
 npm run --silent build
 [ -z "$out" ] || cp -R dist/. "$out/"

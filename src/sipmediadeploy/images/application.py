@@ -109,7 +109,10 @@ def _fresh(directory: Path) -> Path:
 
 def _uv(what: str, *arguments: str) -> None:
     command = [*_find_uv(), *arguments, "--quiet", "--python", sys.executable]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
+    environment = {"UV_SYSTEM_CERTS": "1", **os.environ}
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+    )
     if result.returncode:
         raise ImageError(f"{what} can't be installed for the images:\n  {result.stderr.strip()}")
 

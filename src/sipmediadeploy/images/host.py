@@ -14,7 +14,7 @@ _SUITES = frozenset({SUITE, f"{SUITE}-updates", f"{SUITE}-security"})
 _APT_SETTING = re.compile(
     r"^Acquire::(https?::|Check-Valid-Until|Check-Date|Max-ValidTime|Min-ValidTime|Retries|ForceIPv[46])"
 )
-_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 _CA_IN_BUILD = "/build/host/ca-certificates.crt"
 
 
@@ -54,7 +54,7 @@ def read_host() -> HostPackages:
     return HostPackages(
         apt_conf=apt_settings(dump),
         sources=bookworm_sources(map(_read, parts), map(_read, deb822)),
-        ca_bundle=_read(_CA_BUNDLE),
+        ca_bundle=_read(CA_BUNDLE),
     )
 
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from sipmediadeploy.images.application import build_node, settle
+from sipmediadeploy.images.host import CA_BUNDLE
 from sipmediadeploy.images.inputs import ImageError, content_hash
 
 _TIMEOUT_S = 300
@@ -45,7 +46,7 @@ def build_modules(root: Path, package: str, cache: Path) -> Path:
         work.mkdir(parents=True)
         for name in names:
             shutil.copy(root / package / name, work)
-        command = ["npm", "ci", "--silent", "--no-progress"]
+        command = ["npm", "ci", "--loglevel=error", "--no-progress"]
         _run(f"the packages of {package}", command, work, node_path(root, cache))
         settle(work / "node_modules", done)
         shutil.rmtree(work, ignore_errors=True)
@@ -71,6 +72,8 @@ def node_path(root: Path, cache: Path) -> str:
 
 def _run(what: str, command: list[str], directory: Path, path: str) -> None:
     environment = {**os.environ, "PATH": path}
+    if CA_BUNDLE.exists():  # Node.js brings its own list; this host's may have an authority of its network.
+        environment.setdefault("NODE_EXTRA_CA_CERTS", str(CA_BUNDLE))
     program = shutil.which(command[0], path=path) or command[0]
     result = subprocess.run(
         [program, *command[1:]],
