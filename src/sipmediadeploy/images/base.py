@@ -20,6 +20,7 @@ BASE = "smd/base"
 _REMOTE, _REMOTE_TAG = "debian", f"{SUITE}-slim"
 _PROBE_TIMEOUT_S = 5
 _MMDEBSTRAP_TIMEOUT_S = 600
+_DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _NO_DOCS = (
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
@@ -104,6 +105,9 @@ def mmdebstrap_command(host: HostPackages, scratch: Path, tar: Path) -> list[str
         conf.write_text(host.apt_conf)
         command.append(f"--aptopt={conf}")
     command.append('--customize-hook=rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap')
+    if not host.sources and _DEBIAN_KEYS.exists():
+        # Another distribution's apt does not trust them by itself.
+        command.append(f"--keyring={_DEBIAN_KEYS}")
     if host.sources:
         command.append('--customize-hook=rm -f "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*')
     command += ['--customize-hook=: > "$1"/etc/resolv.conf', SUITE, str(tar)]

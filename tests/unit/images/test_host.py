@@ -78,6 +78,8 @@ def test_the_base_is_made_from_the_hosts_sources_and_forgets_them(tmp_path: Path
 def test_without_fitting_sources_the_distributions_default_ones_are_used(tmp_path: Path) -> None:
     command = mmdebstrap_command(HostPackages("", "", ""), tmp_path, tmp_path / "base.tar")
     assert command[-2:] == ["bookworm", str(tmp_path / "base.tar")]
+    keys = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    assert (f"--keyring={keys}" in command) == keys.exists(), "Ubuntu's apt does not trust Debian's keys"
 
 
 def test_a_build_gets_the_hosts_certificate_authorities_only_if_there_are_any() -> None:
