@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -18,6 +19,8 @@ from sipmediadeploy.stack import Role, Stack
 
 WELL = (State.READY, State.BUSY)
 LEAVING = (State.DRAINING, State.DRAINED)
+_BOOTING_S = 20.0
+"""A replica that was made so short a time ago and does not answer yet is taken to be booting."""
 _PIPE_WIDTH = 140
 """Columns of a table that is not printed to a terminal."""
 
@@ -37,7 +40,10 @@ class Seen:
         """Its state in one word."""
         if self.record.life is Life.STOPPED:
             return "stopped"
-        return str(self.status.state) if self.status is not None else "silent"
+        if self.status is not None:
+            return str(self.status.state)
+        young = time.time() - self.record.created_at < _BOOTING_S
+        return str(State.BOOTING) if young else "silent"
 
     @property
     def well(self) -> bool:
