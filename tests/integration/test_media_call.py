@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -214,6 +216,24 @@ async def test_the_terminals_real_address_is_latched() -> None:
         await connect(b, a)
         await until_async("a hears b", lambda: a.terminal.hears(HIGH))
         await until("a sees b", lambda: a.terminal.sees(BLUE))
+
+
+async def test_a_strangers_rtp_is_not_in_the_call() -> None:
+    async with call(video=False) as (a, b):
+        await until_async("b hears a", lambda: b.terminal.hears(LOW))
+        port = a.terminal.media().audio.local_port  # type: ignore[union-attr]
+        before = (await a.worker.stats()).audio_in.packets
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.bind(("127.0.0.9", 0))
+            for number in range(2000):
+                head = struct.pack("!BBHII", 0x80, 8, number, 160 * number, 0xBAD)
+                stranger.sendto(head + bytes(160), ("127.0.0.1", port))
+        await until_async("a's own sound goes on", lambda: _more_than(a, before + 10))
+        assert (await a.worker.stats()).audio_in.packets < before + 1000
+
+
+async def _more_than(side: Side, packets: int) -> bool:
+    return (await side.worker.stats()).audio_in.packets > packets
 
 
 async def test_a_silent_terminal_that_repeats_its_sdp_stays_where_it_was_found() -> None:

@@ -2,7 +2,7 @@
 
 A terminal behind NAT sends from another address than its SDP says (RFC 4961). The first valid packet after
 each negotiation tells where; it is looked at by a pad probe that then takes itself off, so no Python runs per
-packet.
+packet. From then on the kernel drops what comes from other addresses: a stranger can't speak in the call.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from sipmediadeploy.gateway.media.api import MediaError
 from sipmediadeploy.gateway.media.gstreamer import Element, Gio, Gst, GstNet, Pad, make
+from sipmediadeploy.gateway.media.source_filter import admit_only
 
 _RTCP_TYPES = range(200, 208)
 
@@ -85,6 +86,7 @@ class RtpSocket:
         """
         for waiting in self._waiting:
             waiting.close()
+        self._admit(None)
         self._payload_types = payload_types
         if (address, port) != self._told:
             self._told, self._aimed, self._rtp_from = (address, port), (address, port), None
@@ -99,6 +101,7 @@ class RtpSocket:
         if len(head) < 2 or head[0] >> 6 != 2 or head[1] & 0x7F not in self._payload_types:
             return False
         self._rtp_from = address
+        self._admit(address)
         if (address, port) != self._aimed:
             self._aimed = (address, port)
             _aim(self.rtp_sink, address, port)
@@ -111,6 +114,10 @@ class RtpSocket:
             return False  # RTCP alone proves nothing: it follows RTP's address, with a port of its own
         _aim(self.rtcp_sink, address, port)
         return True
+
+    def _admit(self, address: str | None) -> None:
+        for s in self._sockets:
+            admit_only(s.get_fd(), address)
 
     def close(self) -> None:
         """Give the ports back."""
