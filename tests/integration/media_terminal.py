@@ -236,7 +236,7 @@ class Terminal:
             " udpsrc name=audio_in ! rtp.recv_rtp_sink_0 udpsrc name=artcp_in ! rtp.recv_rtcp_sink_0"
             f" {decode} ! audioconvert ! audioresample"
             f" ! audio/x-raw,format=S16LE,rate={_HEARD_RATE},channels=1"
-            " ! appsink name=ear max-buffers=25 drop=true sync=false async=false"
+            " ! appsink name=ear max-buffers=500 drop=true sync=false async=false"
         )
         if not self._video:
             return text
@@ -288,3 +288,17 @@ def amplitude(samples: Any, frequency: float) -> float:
         return 0.0
     turns = np.exp(-2j * np.pi * frequency * np.arange(len(samples)) / _HEARD_RATE)
     return float(2 * abs((samples * turns).mean()))
+
+
+def beside(samples: Any, *frequencies: float) -> float:
+    """Energy in samples of 8 kHz that is not of these tones, by theirs; gaps and clicks are energy."""
+    turns = 2 * np.pi * np.outer(np.arange(len(samples)) / _HEARD_RATE, frequencies)
+    tones = np.hstack((np.cos(turns), np.sin(turns)))
+    heard = tones @ np.linalg.lstsq(tones, samples, rcond=None)[0]
+    return float(((samples - heard) ** 2).sum() / (heard**2).sum())
+
+
+def longest_silence(samples: Any) -> float:
+    """The longest run of zeros in samples of 8 kHz, in seconds."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([1], np.abs(samples) > 1e-4, [1])).astype(int)))
+    return float(max(np.diff(edges)[::2], default=0) / _HEARD_RATE)

@@ -103,6 +103,7 @@ class Peer:
         w.connect("on-new-transceiver", _repair_video)
         w.connect("notify::ice-gathering-state", self._gathering)
         w.connect("notify::connection-state", self._connection)
+        w.connect("element-added", _send_at_once)
         w.connect("pad-added", self._pad_added)
         w.connect("pad-removed", self._pad_removed)
         pipeline.add(w)
@@ -302,6 +303,17 @@ class Peer:
         if pad in self._pads and not self._closed:
             self._pads.remove(pad)
             GLib.idle_add(self._events.removed, pad)
+
+
+def _send_at_once(_webrtc: Any, element: Element) -> None:
+    """Keep webrtcbin from holding packets back until the pipeline's latency has passed.
+
+    That latency changes while peer connections come up. To the receiver a change of delay on the way looks like
+    a change of the sender's clock: its jitter buffer starts anew, with a gap (decision 0014).
+    """
+    factory = element.get_factory()
+    if factory is not None and factory.get_name() == "clocksync":
+        element.set_property("sync", False)
 
 
 def _repair_video(_webrtc: Any, transceiver: Any) -> None:

@@ -35,6 +35,10 @@ _ENCODE = {
     "opus": "opusenc bitrate=48000 complexity=5 ! rtpopuspay name=pay",
 }
 
+_WANDER_NS = 80_000_000
+"""Estimated times of arrival wander by less. Browsers conceal sound for every sample by which an
+RTP timestamp is off, so ours count samples, up to a lost packet or to this much drift (decision 0014)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Numbering:
@@ -80,10 +84,10 @@ def _receive_chain(stream: AudioStream | VideoStream) -> Element:
             "funnel name=first ! rtph264depay name=depay request-keyframe=true ! h264parse config-interval=-1"
             f" ! capsfilter name=last caps={H264}"
         )
-    bitrate = 32000 if stream.codec == "opus" else 20000
+    bitrate = 32000 if stream.codec == "opus" else 24000
     return parse_bin(
         f"funnel name=first ! {_DECODE[stream.codec]} ! level audio-level-meta=true post-messages=false"
-        f" ! opusenc name=last bitrate={bitrate} complexity=4"
+        f" ! opusenc name=last bitrate={bitrate} complexity=4 perfect-timestamp=true tolerance={_WANDER_NS}"
     )
 
 
