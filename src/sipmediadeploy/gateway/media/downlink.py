@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sipmediadeploy.gateway.media.gstreamer import (
+    KEYFRAME_RETRY_MS,
+    PICTURE,
     Element,
     GLib,
     Gst,
     Pad,
+    before_idr,
     force_key_unit,
     ghost,
     link,
@@ -26,7 +29,6 @@ from sipmediadeploy.gateway.media.sip_stream import H264
 _UPSTREAM_LATENCY_MS = 80
 """Jitter buffer (60 ms) and a packet; fixed, so that the mix does not stumble when somebody joins."""
 _SLACK_MS = 20
-_KEYFRAME_RETRY_MS = 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +145,15 @@ class Downlink:
             if self._gate is not None:
                 return
             pad = self.video.get_static_pad("sink")
-            self._gate = pad.add_probe(Gst.PadProbeType.BUFFER, self._until_idr)
-        GLib.timeout_add(_KEYFRAME_RETRY_MS, self._retry)
+            self._gate = pad.add_probe(PICTURE, self._until_idr)
+        GLib.timeout_add(KEYFRAME_RETRY_MS, self._retry)
 
     def _until_idr(self, _pad: Pad, info: Any) -> Any:
-        if info.get_buffer().has_flags(Gst.BufferFlags.DELTA_UNIT):
-            return Gst.PadProbeReturn.DROP
-        with self._lock:
-            self._gate = None
-        return Gst.PadProbeReturn.REMOVE
+        answer = before_idr(info)
+        if answer == Gst.PadProbeReturn.REMOVE:
+            with self._lock:
+                self._gate = None
+        return answer
 
     def _retry(self) -> bool:
         if self._gate is not None:

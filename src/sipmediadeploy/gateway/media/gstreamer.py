@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from typing import Any
 
 import gi
@@ -17,6 +19,9 @@ __all__ = ["GLib", "Gio", "Gst", "GstNet", "GstRtp", "GstSdp", "GstVideo", "GstW
 
 Element = Any
 Pad = Any
+
+KEYFRAME_RETRY_MS = 700
+"""A key frame that was asked for and has not come is asked for again after so long."""
 
 _USED = (
     "alawdec alawenc audiomixer audioresample capsfilter fakesink h264parse input-selector"
@@ -133,6 +138,36 @@ def force_key_unit(fir: int | None = None) -> Any:
 def is_force_key_unit(event: Any) -> bool:
     """Whether an event asks for a key frame."""
     return bool(GstVideo.video_event_is_force_key_unit(event))
+
+
+PICTURE = Gst.PadProbeType.BUFFER | Gst.PadProbeType.EVENT_DOWNSTREAM
+"""Types of a probe that calls :func:`before_idr`."""
+
+
+def before_idr(info: Any) -> Any:
+    """A probe's answer to H.264 that has no key frame yet: drop access units and gaps, end at the key frame.
+
+    A payloader that gets them sends its segment before it has caps, and nobody can use its packets.
+    """
+    if info.type & Gst.PadProbeType.BUFFER:
+        delta = info.get_buffer().has_flags(Gst.BufferFlags.DELTA_UNIT)
+        return Gst.PadProbeReturn.DROP if delta else Gst.PadProbeReturn.REMOVE
+    return Gst.PadProbeReturn.DROP if info.get_event().type == Gst.EventType.GAP else Gst.PadProbeReturn.OK
+
+
+def hold_until_idr(pad: Pad, ask: Callable[[], None]) -> None:
+    """Drop what passes ``pad`` before a key frame, asking for one (in the main thread) while it comes."""
+    asked = time.monotonic()
+
+    def passing(_pad: Pad, info: Any) -> Any:
+        nonlocal asked
+        answer = before_idr(info)
+        if answer == Gst.PadProbeReturn.DROP and time.monotonic() - asked >= KEYFRAME_RETRY_MS / 1000:
+            asked = time.monotonic()
+            GLib.idle_add(ask)
+        return answer
+
+    pad.add_probe(PICTURE, passing)
 
 
 def renew_key_requests(tee: Element) -> None:

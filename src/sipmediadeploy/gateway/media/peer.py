@@ -24,6 +24,7 @@ from sipmediadeploy.gateway.media.gstreamer import (
     Pad,
     first_caps,
     ghost,
+    hold_until_idr,
     link,
     make,
     parse_bin,
@@ -274,6 +275,8 @@ class Peer:
             for sending in self._sending.values():
                 if sending.outlet is None:
                     sink = sending.payloader.get_static_pad("sink")
+                    if self._uplink is not None and sending.tee is self._uplink.video:
+                        hold_until_idr(sink, self._uplink.request_keyframe)
                     sending.outlet = Outlet(sending.tee, sink)
             if self._uplink is not None:
                 self._uplink.request_keyframe()
