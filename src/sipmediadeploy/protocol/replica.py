@@ -82,6 +82,13 @@ class ConferenceAccess(_Document):
     url: str
     turn: Literal["auto", "always", "never"] = "auto"
     turn_server: TurnServer | None = None
+    domain: str | None = Field(default=None, description="XMPP domain; Jitsi only, as are all that follow")
+    muc: str | None = Field(default=None, description="domain of the rooms")
+    focus: str | None = Field(default=None, description="JID that conference requests go to")
+    websocket: str | None = Field(default=None, description="address of XMPP over WebSocket")
+    request_url: str | None = Field(default=None, description="address of conference requests by HTTP")
+    ca: str | None = Field(default=None, description="certificate authorities, PEM")
+    token: str | None = Field(default=None, description="JSON Web Token to log in with")
 
 
 class GatewayService(_Document):

@@ -1,0 +1,1 @@
+"""The Jitsi Meet driver: XMPP, Jingle and the bridge channel, spoken natively."""

@@ -1,0 +1,200 @@
+"""One Jingle session with the focus: a peer connection of the media worker and a bridge channel."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+import structlog
+
+from sipmediadeploy.gateway.conference.jitsi import bridge, jingle_sdp
+from sipmediadeploy.gateway.conference.jitsi.bridge_channel import BridgeChannel, WebSocketChannel
+from sipmediadeploy.gateway.conference.jitsi.jingle import BadJingle, Session
+from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Accepting, Choices
+from sipmediadeploy.gateway.conference.jitsi.stay import VisitLost
+from sipmediadeploy.gateway.conference.jitsi.stream import XmppLost
+from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection, XmppError
+from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaWorker
+
+log = structlog.get_logger(__name__)
+
+CONNECT_S = 10.0
+"""How long the peer connection may take until it is connected."""
+RECOVER_S = 3.0
+"""How long it may be ``disconnected`` before it is made anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """What all sessions of a visit share."""
+
+    worker: MediaWorker
+    ice: IceServers
+    connection: XmppConnection
+    tls: ssl.SSLContext
+    endpoint: str
+    video: bool
+    choices: Choices
+    wake: Callable[[], None]
+    """Something has changed: look at the session again."""
+
+
+class MediaSession:
+    """From a session-initiate (or transport-replace) to its end."""
+
+    def __init__(
+        self, medium: Medium, session: Session, peer: str, focus: str, wanted: bridge.Wanted
+    ) -> None:
+        self._medium = medium
+        self._session = session
+        self._peer = peer
+        self._focus = focus
+        self._wanted = wanted
+        self._channel: BridgeChannel | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._streams: dict[str, int] = {}
+        self._forwarded: tuple[str, ...] = ()
+        self._shown: tuple[str, int] | None = None
+        self._created = False
+        self.failed: str | None = None
+        """Why the session must be made anew."""
+        self.switched = False
+        """The picture's source has changed: the worker must be told."""
+
+    @property
+    def sid(self) -> str:
+        """The Jingle session id."""
+        return self._session.sid
+
+    @property
+    def bridge_session(self) -> str | None:
+        """The bridge's id of the session."""
+        return self._session.bridge_session
+
+    async def start(self) -> None:
+        """Answer the focus's offer and open the bridge channel.
+
+        Raises:
+            VisitLost: the media worker or the focus can't do it.
+        """
+        medium = self._medium
+        try:
+            offer = jingle_sdp.sdp_offer(self._session, medium.choices)
+            await medium.worker.create_peer(self._peer, medium.ice, send=True)
+            self._created = True
+            answer = await medium.worker.answer(self._peer, offer)
+            if "a=candidate:" not in answer:
+                raise VisitLost("no ICE candidate was found: the TURN server does not answer")
+            await medium.connection.iq("set", self._focus, self._accept(answer))
+        except (BadJingle, MediaError, XmppError, XmppLost) as e:
+            raise VisitLost(f"session {self._session.sid}: {e}") from e
+        self._watch(CONNECT_S, f"no peer connection in {CONNECT_S:g} s")
+        transport = self._session.transport
+        if transport is not None and transport.web_sockets:
+            self._channel = WebSocketChannel(
+                transport.web_sockets[0], medium.tls, self._channel_opened, self._on_message
+            )
+        else:
+            log.warning("the bridge offers no WebSocket: no picture is received", sid=self._session.sid)
+
+    def _accept(self, answer: str) -> Element:
+        last_n = self._wanted.last_n if self._session.action == "session-initiate" else None
+        who = Accepting(self._medium.connection.jid, self._medium.endpoint, last_n=last_n)
+        action = "session-accept" if self._session.action == "session-initiate" else "transport-accept"
+        return jingle_sdp.session_accept(self._session, answer, who, action)
+
+    def want(self, wanted: bridge.Wanted) -> None:
+        """What is to be received from now on."""
+        if wanted != self._wanted:
+            self._wanted = wanted
+            log.info("picture wanted", source=wanted.selected or "speaker", last_n=wanted.last_n)
+            if self._channel is not None:
+                self._channel.send(bridge.receiver_constraints(wanted))
+
+    def peer_state(self, peer: str, state: str) -> None:
+        """What the worker tells of the peer connection."""
+        if peer != self._peer:
+            return
+        if state == "connected":
+            self._unwatch()
+        elif state == "failed":
+            self._fail("the peer connection failed")
+        elif state == "disconnected":
+            self._watch(RECOVER_S, f"the peer connection was disconnected for {RECOVER_S:g} s")
+
+    async def show(self) -> None:
+        """Tell the worker that the picture's source has changed, if it has."""
+        if self.switched:
+            self.switched = False
+            try:
+                await self._medium.worker.video_switched()
+            except MediaError as e:
+                raise VisitLost(str(e)) from e
+
+    async def close(self) -> None:
+        """Close channel and peer connection. Never raises."""
+        self._unwatch()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+        if self._created:
+            self._created = False
+            try:
+                await self._medium.worker.close_peer(self._peer)
+            except MediaError as e:
+                log.debug("peer not closed", peer=self._peer, error=str(e))
+
+    def _watch(self, seconds: float, reason: str) -> None:
+        self._unwatch()
+        self._watchdog = asyncio.get_running_loop().call_later(seconds, self._fail, reason)
+
+    def _unwatch(self) -> None:
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.cancel()
+
+    def _fail(self, reason: str) -> None:
+        self.failed = self.failed or reason
+        self._medium.wake()
+
+    def _channel_opened(self) -> None:
+        if self._channel is None:
+            return
+        self._channel.send(bridge.receiver_constraints(self._wanted))
+        if self._medium.video:
+            self._channel.send(bridge.video_type(f"{self._medium.endpoint}-v0", "camera"))
+
+    def _on_message(self, message: bridge.Message) -> None:
+        match message:
+            case bridge.SourcesMap("video", mapped):
+                self._streams = {one.source: one.ssrc for one in mapped}
+                self._look()
+            case bridge.ForwardedSources(sources):
+                self._forwarded = sources
+                self._look()
+            case bridge.DominantSpeaker(endpoint):
+                log.debug("dominant speaker", endpoint=endpoint)
+            case bridge.SenderSourceConstraints(source, max_height):
+                log.info("our picture is wanted", source=source, max_height=max_height)
+            case bridge.PingRequest():
+                if self._channel is not None:
+                    self._channel.send(bridge.ping_response(message))
+            case bridge.ServerHello(version):
+                log.info("bridge channel open", sid=self._session.sid, version=version)
+            case _:
+                log.debug("bridge message", message=message)
+
+    def _look(self) -> None:
+        """Which stream is the picture now."""
+        source = next((x for x in self._forwarded if x in self._streams), None)
+        if source is None:
+            return
+        shown = (source, self._streams[source])
+        if shown != self._shown:
+            log.info("picture follows", source=source, ssrc=shown[1])
+            self.switched = self._shown is not None
+            self._shown = shown
+            self._medium.wake()

@@ -1,0 +1,138 @@
+"""A stay in a room, over as many visits as it takes: a lost visit is followed by a new one, with backoff."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, RoomRefused, SessionEnded
+
+log = structlog.get_logger(__name__)
+
+BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+GIVE_UP_S = 45.0
+"""How long a lost conference is tried for again before the call ends."""
+STABLE_S = 20.0
+"""A visit that lasted so long was a good one: the next loss is a new outage."""
+
+
+class VisitLost(Exception):
+    """The visit can't go on; a new one may."""
+
+
+class VisitOver(Exception):
+    """The platform has ended the stay for good; the text is the reason's name."""
+
+
+class AnyVisit(Protocol):
+    """One visit: as long as one connection to the platform lasts."""
+
+    async def enter(self) -> None:
+        """Join; raises RoomRefused, ConferenceUnavailable or VisitLost, and :meth:`close` is still called."""
+        ...
+
+    async def run(self) -> None:
+        """Never returns; raises VisitOver or VisitLost."""
+        ...
+
+    async def close(self) -> None:
+        """Leave; never raises."""
+        ...
+
+    def peer_state(self, peer: str, state: str) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.peer_state`."""
+        ...
+
+
+class Stay:
+    """A :class:`~sipmediadeploy.gateway.conference.base.Session` made of visits."""
+
+    def __init__(self, room: str, make_visit: Callable[[int], AnyVisit], ended: SessionEnded) -> None:
+        self._room = room
+        self._make_visit = make_visit
+        self._ended = ended
+        self._visits = 0
+        self._visit: AnyVisit | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """The first visit; later ones are made as needed.
+
+        Raises:
+            RoomRefused, ConferenceUnavailable: nothing is left behind.
+        """
+        try:
+            await self._enter()
+        except VisitLost as e:
+            raise ConferenceUnavailable(str(e)) from e
+        self._task = asyncio.create_task(self._stay(), name=f"stay-{self._room}")
+
+    async def leave(self) -> None:
+        """Leave the room. Safe to call twice; never raises."""
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._close_visit()
+
+    def peer_state(self, peer: str, state: str) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.peer_state`."""
+        if self._visit is not None:
+            self._visit.peer_state(peer, state)
+
+    async def _enter(self) -> None:
+        self._visits += 1
+        self._visit = self._make_visit(self._visits)
+        try:
+            await self._visit.enter()
+        except BaseException:
+            await self._close_visit()
+            raise
+
+    async def _close_visit(self) -> None:
+        visit, self._visit = self._visit, None
+        if visit is not None:
+            await visit.close()
+
+    async def _stay(self) -> None:
+        reason = "conference-lost"
+        try:
+            await self._visit_again_and_again()
+        except VisitOver as e:
+            reason = str(e)
+        except RoomRefused as e:
+            log.warning("conference refused the return", room=self._room, error=str(e))
+        except Exception:
+            log.exception("conference driver failed", room=self._room)
+        await self._close_visit()
+        log.info("conference ended", room=self._room, reason=reason)
+        self._ended(reason)
+
+    async def _visit_again_and_again(self) -> None:
+        """Return when the conference has been away for too long."""
+        failures = 0
+        lost_at = 0.0
+        while True:
+            entered_at = time.monotonic()
+            try:
+                if self._visit is None:
+                    await self._enter()
+                    log.info("conference rejoined", room=self._room, visit=self._visits)
+                if self._visit is not None:
+                    await self._visit.run()
+            except (VisitLost, ConferenceUnavailable) as e:
+                log.warning("conference lost", room=self._room, error=str(e))
+            await self._close_visit()
+            now = time.monotonic()
+            if failures == 0 or now - entered_at > STABLE_S:
+                failures, lost_at = 0, now
+            if now - lost_at > GIVE_UP_S:
+                return
+            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            failures += 1

@@ -1,0 +1,328 @@
+"""One visit to a room: one XMPP session, one occupant, and the media sessions that the focus makes with it.
+
+All negotiation is done by the one task that runs :meth:`Visit.run`; stanzas only change facts and wake it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import ssl
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from xml.etree.ElementTree import Element
+
+import structlog
+
+from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Participant, RoomRefused
+from sipmediadeploy.gateway.conference.jitsi import bridge, jingle, jingle_sdp, muc, stanzas
+from sipmediadeploy.gateway.conference.jitsi.conference_request import Request, request_conference
+from sipmediadeploy.gateway.conference.jitsi.deployment import Deployment
+from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Choices
+from sipmediadeploy.gateway.conference.jitsi.media_session import MediaSession, Medium
+from sipmediadeploy.gateway.conference.jitsi.muc import Left, Member, Refused, Self
+from sipmediadeploy.gateway.conference.jitsi.stanzas import local_name, split_name
+from sipmediadeploy.gateway.conference.jitsi.stay import VisitLost, VisitOver
+from sipmediadeploy.gateway.conference.jitsi.stream import Login, LoginRefused, XmppLost
+from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection, XmppError
+from sipmediadeploy.gateway.media.api import IceServers, MediaWorker
+
+log = structlog.get_logger(__name__)
+
+FOCUS_NICK = "focus"
+JOIN_S = 8.0
+"""How long the room may take to answer our presence."""
+JOIN_TRIES = 3
+"""The focus may just have left an empty room: it is asked again."""
+RESTART_S = 10.0
+"""How long the focus may take to initiate the session anew that we asked for."""
+MAX_MEMBERS = 2000
+MAX_PENDING = 50
+_MUTE = {"http://jitsi.org/jitmeet/audio": "audio", "http://jitsi.org/jitmeet/video": "video"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every visit of a call needs."""
+
+    who: Participant
+    node: str
+    """The room's node."""
+    worker: MediaWorker
+    deployment: Deployment
+    tls: ssl.SSLContext
+    ice: IceServers
+    machine: str
+    choices: Choices
+    token: str | None = None
+    max_height: int = 720
+
+
+class Visit:
+    """An :class:`~sipmediadeploy.gateway.conference.jitsi.stay.AnyVisit` of a Jitsi room."""
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self._plan = plan
+        self._number = number
+        self._room = f"{plan.node}@{plan.deployment.muc}"
+        self._me: Self | None = None
+        self._connection: XmppConnection | None = None
+        self._members: dict[str, Member] = {}
+        self._pending: deque[jingle.Session] = deque(maxlen=MAX_PENDING)
+        self._media: MediaSession | None = None
+        self._sessions = 0
+        self._inside = False
+        self._focus_jid: str | None = None
+        self._refused: Refused | None = None
+        self._over: str | None = None
+        self._failed: str | None = None
+        self._restart_by: float | None = None
+        self._wake = asyncio.Event()
+
+    # Getting in
+
+    async def enter(self) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.jitsi.stay.AnyVisit.enter`."""
+        plan, deployment = self._plan, self._plan.deployment
+        login = Login(deployment.websocket, deployment.domain, plan.node, plan.tls, plan.token)
+        try:
+            self._connection = connection = await XmppConnection.open(login, self._on_stanza)
+            connection.lost.add_done_callback(lambda _: self._wake.set())
+            self._me = Self(
+                room=self._room,
+                endpoint=muc.endpoint_id(connection.jid, secrets.token_hex(4)),
+                name=plan.who.display_name,
+                audio_muted=not plan.who.audio,
+                video_muted=not plan.who.video,
+                codecs=tuple(codec.lower() for codec in plan.choices.video_codecs),
+                tcc=plan.choices.tcc,
+                sctp=plan.choices.data,
+            )
+            for left in reversed(range(JOIN_TRIES)):
+                if await self._enter_room(connection, last=left == 0):
+                    return
+                await asyncio.sleep(0.5)
+        except LoginRefused as e:
+            raise RoomRefused(f"login refused: {e}", 403) from e
+        except XmppLost as e:
+            raise VisitLost(str(e)) from e
+
+    async def _enter_room(self, connection: XmppConnection, *, last: bool) -> bool:
+        plan = self._plan
+        request = Request(self._room, plan.machine, plan.token)
+        answer = await request_conference(request, plan.deployment, connection, plan.tls)
+        self._focus_jid = answer.focus or plan.deployment.focus_user
+        self._refused = None
+        connection.send(muc.presence(self._own, join=True))
+        try:
+            async with asyncio.timeout(JOIN_S):
+                while not self._inside and self._refused is None and not connection.lost.done():
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            raise ConferenceUnavailable(f"{self._room} did not answer within {JOIN_S:g} s") from None
+        refused: Refused | None = self._refused  # changed by a callback meanwhile
+        if refused is None:
+            self._check()
+            log.info("in the room", room=self._room, endpoint=self._own.endpoint, members=len(self._members))
+            return True
+        if refused.kind == "not-there" and not last:
+            return False
+        raise refused.error()
+
+    @property
+    def _own(self) -> Self:
+        if self._me is None:
+            raise VisitLost("not connected")
+        return self._me
+
+    @property
+    def _xmpp(self) -> XmppConnection:
+        if self._connection is None:
+            raise VisitLost("not connected")
+        return self._connection
+
+    # Staying
+
+    async def run(self) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.jitsi.stay.AnyVisit.run`."""
+        while True:
+            self._wake.clear()
+            self._check()
+            while self._pending:
+                await self._take(self._pending.popleft())
+            await self._mend()
+            if self._media is not None:
+                self._media.want(self._wanted())
+                await self._media.show()
+            wait = None if self._restart_by is None else self._restart_by - time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+
+    async def close(self) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.jitsi.stay.AnyVisit.close`."""
+        media, self._media = self._media, None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if self._me is not None and self._inside:
+                with contextlib.suppress(XmppLost):
+                    connection.send(muc.leave(self._me))
+            await connection.close()
+        if media is not None:
+            await media.close()
+
+    def peer_state(self, peer: str, state: str) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.peer_state`."""
+        if self._media is not None:
+            self._media.peer_state(peer, state)
+
+    def _check(self) -> None:
+        if self._over is not None:
+            raise VisitOver(self._over)
+        if self._xmpp.lost.done():
+            raise VisitLost(self._xmpp.lost.result())
+        if self._failed is not None:
+            raise VisitLost(self._failed)
+        if self._restart_by is not None and time.monotonic() > self._restart_by:
+            raise VisitLost(f"the focus made no new session in {RESTART_S:g} s")
+
+    def _wanted(self) -> bridge.Wanted:
+        screens = muc.screen_shares(self._members.values())
+        return bridge.wanted_of(self._plan.who.video, self._plan.max_height, screens)
+
+    async def _take(self, session: jingle.Session) -> None:
+        match session.action:
+            case "session-initiate" | "transport-replace":
+                await self._close_media()
+                self._restart_by = None
+                self._sessions += 1
+                own = self._own
+                medium = Medium(
+                    worker=self._plan.worker,
+                    ice=self._plan.ice,
+                    connection=self._xmpp,
+                    tls=self._plan.tls,
+                    endpoint=own.endpoint,
+                    video=self._plan.who.video,
+                    choices=self._plan.choices,
+                    wake=self._wake.set,
+                )
+                peer = f"jitsi-{self._number}-{self._sessions}"
+                focus = f"{self._room}/{FOCUS_NICK}"
+                self._media = MediaSession(medium, session, peer, focus, self._wanted())
+                await self._media.start()
+                log.info("session accepted", room=self._room, sid=session.sid, action=session.action)
+            case "session-terminate" if self._media is not None and self._media.sid == session.sid:
+                log.info("session ended by the focus", room=self._room, reason=session.reason)
+                await self._close_media()
+
+    async def _mend(self) -> None:
+        """A session that failed is ended; the focus is asked for a new one."""
+        media = self._media
+        if media is None or media.failed is None:
+            return
+        log.warning("session failed, asking for a new one", room=self._room, why=media.failed)
+        terminate = jingle_sdp.session_terminate(
+            media.sid, "connectivity-error", bridge_session=media.bridge_session, restart=True
+        )
+        await self._close_media()
+        self._restart_by = time.monotonic() + RESTART_S
+        try:
+            await self._xmpp.iq("set", f"{self._room}/{FOCUS_NICK}", terminate)
+        except (XmppError, XmppLost) as e:
+            raise VisitLost(f"the focus makes no new session: {e}") from e
+
+    async def _close_media(self) -> None:
+        media, self._media = self._media, None
+        if media is not None:
+            await media.close()
+
+    # What the server says
+
+    def _on_stanza(self, stanza: Element) -> None:
+        match local_name(stanza):
+            case "presence":
+                self._on_presence(stanza)
+            case "iq":
+                self._on_iq(stanza)
+
+    def _on_presence(self, stanza: Element) -> None:
+        told = muc.parse_presence(stanza, self._own)
+        match told:
+            case Refused():
+                self._refused = told
+            case Left(endpoint, is_self, why):
+                self._members.pop(endpoint, None)
+                if is_self and self._inside:
+                    self._inside = False
+                    if why == "left":
+                        self._failed = "the room has put us out"
+                    else:
+                        self._over = self._over or why
+                elif endpoint == FOCUS_NICK and self._inside:
+                    self._failed = self._failed or "the focus has left"
+            case Member(endpoint=endpoint):
+                if endpoint in self._members or len(self._members) < MAX_MEMBERS:
+                    self._members[endpoint] = told
+                self._inside = self._inside or told.is_self
+            case None:
+                return
+        self._wake.set()
+
+    def _on_iq(self, iq: Element) -> None:
+        payload = iq[0] if len(iq) else None
+        namespace, name = split_name(payload.tag) if payload is not None else ("", "")
+        if payload is not None and namespace == stanzas.DISCO_INFO and iq.get("type") == "get":
+            self._xmpp.reply(iq, muc.disco_result(self._own, payload.get("node")))
+        elif namespace == stanzas.PING:
+            self._xmpp.reply(iq)
+        elif payload is not None and (namespace, name) == (jingle.JINGLE, "jingle"):
+            self._on_jingle(iq, payload)
+        elif payload is not None and name == "mute" and namespace in _MUTE and self._is_focus(iq):
+            self._xmpp.reply(iq)
+            self._muted(_MUTE[namespace], (payload.text or "").strip() == "true")
+        else:
+            self._xmpp.refuse(iq, "service-unavailable")
+
+    def _on_jingle(self, iq: Element, payload: Element) -> None:
+        sender = iq.get("from") or ""
+        try:
+            session = jingle.parse_jingle(payload, sender)
+        except jingle.BadJingle as e:
+            log.warning("jingle refused", sender=sender, error=str(e))
+            self._xmpp.refuse(iq, "bad-request")
+            return
+        if self._is_focus(iq):
+            self._xmpp.reply(iq)
+            self._pending.append(session)
+            self._wake.set()
+        elif session.action == "session-initiate":
+            self._xmpp.reply(iq)
+            log.info("peer-to-peer session declined", sender=sender)
+            decline = jingle_sdp.session_terminate(session.sid, "decline")
+            number = secrets.token_hex(6)
+            attributes = {"type": "set", "id": number, "to": sender}
+            with contextlib.suppress(XmppLost):
+                self._xmpp.send(stanzas.element(stanzas.CLIENT, "iq", attributes, decline))
+        else:
+            self._xmpp.refuse(iq, "item-not-found")
+
+    def _is_focus(self, iq: Element) -> bool:
+        """It comes from the occupant ``focus``, and, where the room shows it, that is the focus's JID."""
+        if iq.get("from") != f"{self._room}/{FOCUS_NICK}":
+            return False
+        member = self._members.get(FOCUS_NICK)
+        if member is None or member.jid is None or self._focus_jid is None:
+            return True
+        return member.jid.split("/")[0] == self._focus_jid.split("/")[0]
+
+    def _muted(self, what: str, muted: bool) -> None:
+        """A moderator has muted us: the bridge drops it already; the room must see it."""
+        log.info("muted by a moderator", room=self._room, what=what, muted=muted)
+        own = self._own
+        self._me = replace(own, audio_muted=muted) if what == "audio" else replace(own, video_muted=muted)
+        with contextlib.suppress(XmppLost):
+            self._xmpp.send(muc.presence(self._own, join=False))
