@@ -25,6 +25,12 @@ class Guest:
     ended: list[str] = field(default_factory=list)
     states: list[tuple[str, str]] = field(default_factory=list)
     session: JanusSession | None = None
+    keyframes_wanted: int = 0
+    """Key frames asked for by SIP."""
+
+    def on_keyframe_wanted(self) -> None:
+        """A call would send an INFO."""
+        self.keyframes_wanted += 1
 
     def on_connection(self, peer: str, state: str) -> None:
         """As a call does: note it and hand it on."""
@@ -39,15 +45,15 @@ class Guest:
 
 
 @contextlib.asynccontextmanager
-async def caller(tone: float, colour: Colour | None = None) -> AsyncIterator[Guest]:
-    """A call that has not joined yet."""
-    terminal = Terminal(tone, colour)
+async def caller(tone: float, colour: Colour | None = None, *, pli: bool = True) -> AsyncIterator[Guest]:
+    """A call that has not joined yet; ``pli``: its terminal takes key-frame requests by RTCP."""
+    terminal = Terminal(tone, colour, pli=pli)
     worker = await WorkerProcess.spawn()
     made = Guest(terminal, worker)
     worker.attach(
         WorkerEvents(
             exited=lambda _: None,
-            keyframe_wanted=lambda: None,
+            keyframe_wanted=made.on_keyframe_wanted,
             rtp_timeout=lambda: None,
             connection=made.on_connection,
             dtmf=lambda _: None,
@@ -73,12 +79,13 @@ async def guest(
     *,
     room: str = ROOM,
     access: ConferenceAccess | None = None,
+    pli: bool = True,
 ) -> AsyncIterator[Guest]:
     """A call in the room."""
     driver = JanusDriver(
         access or ConferenceAccess(platform="janus", url=url, turn="never"), "test-gateway-0"
     )
-    async with caller(tone, colour) as made:
+    async with caller(tone, colour, pli=pli) as made:
         who = Participant(room, name, video=colour is not None)
         made.session = await driver.join(who, made.worker, made.ended.append)
         yield made

@@ -10,6 +10,7 @@ from sipmediadeploy.gateway.media.webrtc_sdp import (
     for_webrtcbin,
     parse_sdp,
     profiles_of,
+    with_receiver,
 )
 
 BROWSER = """v=0
@@ -140,3 +141,11 @@ def test_an_answer_keeps_its_rejected_section() -> None:
 def test_what_is_no_sdp_is_an_error() -> None:
     with pytest.raises(ValueError, match="v=0"):
         parse_sdp("hello")
+
+
+def test_the_source_of_our_rtcp_is_named_where_video_is_received() -> None:
+    named = with_receiver(parse_sdp(BROWSER), 77, "me")
+    assert [77 in section.ssrcs() for section in named.media] == [False, True]
+    assert "a=ssrc:77 cname:me" in named.media[1].lines
+    silent = parse_sdp(BROWSER.replace("a=recvonly", "a=inactive"))
+    assert with_receiver(silent, 77, "me") == silent

@@ -12,8 +12,6 @@ from typing import Any
 
 Json = dict[str, Any]
 
-KEYFRAME_INTERVAL_S = 2
-"""Janus asks every publisher for a key frame so often: it loses its subscribers' requests (decision 0032)."""
 MAX_PUBLISHERS = 64
 
 
@@ -172,7 +170,7 @@ def create_body(room: str, video_kbps: int) -> Json:
         "secret": secrets.token_urlsafe(24),
         "publishers": MAX_PUBLISHERS,
         "bitrate": video_kbps * 1000,
-        "fir_freq": KEYFRAME_INTERVAL_S,
+        "fir_freq": 0,
         "audiocodec": "opus",
         "videocodec": "h264",
         "h264_profile": "42e01f",

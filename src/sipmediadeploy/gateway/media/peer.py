@@ -38,6 +38,7 @@ from sipmediadeploy.gateway.media.webrtc_sdp import (
     for_webrtcbin,
     parse_sdp,
     profiles_of,
+    with_receiver,
 )
 
 LATENCY_MS = 60
@@ -143,7 +144,10 @@ class Peer:
         if self._uplink is not None and not self._sending:
             self._send_into(remote)
         self._set_remote(GstWebRTC.WebRTCSDPType.OFFER, remote)
-        return for_platform(self._make("answer"), self._candidates, profiles_of(remote), offer=False)
+        local = self._make("answer")
+        if self._uplink is None:
+            local = self._name_receiver(local)
+        return for_platform(local, self._candidates, profiles_of(remote), offer=False)
 
     def add_candidate(self, mline: int, candidate: str) -> None:
         """A trickled remote candidate, with or without ``a=``."""
@@ -228,6 +232,14 @@ class Peer:
         text = description.sdp.as_text()
         self._gathered.wait(GATHER_LIMIT_S)
         return parse_sdp(text)
+
+    def _name_receiver(self, local: Description) -> Description:
+        rtpbin = self._webrtc.get_by_name("rtpbin")
+        session = rtpbin.emit("get-internal-session", 0)  # that of the bundle
+        if session is None:
+            return local
+        cname = rtpbin.get_property("sdes").get_string("cname")
+        return with_receiver(local, session.get_property("internal-ssrc"), cname)
 
     def _set_remote(self, kind: Any, remote: Description) -> None:
         result, message = GstSdp.SDPMessage.new_from_text(for_webrtcbin(remote))

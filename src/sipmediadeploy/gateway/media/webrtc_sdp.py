@@ -170,6 +170,19 @@ def profiles_of(description: Description) -> dict[int, str]:
     return found
 
 
+def with_receiver(local: Description, ssrc: int, cname: str) -> Description:
+    """Name the SSRC that our RTCP comes from in the video section that receives (RFC 5576).
+
+    One RTP session receives all sections of a bundle, so its RTCP is of no section by itself; key-frame
+    requests are about video, and Janus takes a packet for the section of its sender's SSRC (decision 0032).
+    """
+    media = list(local.media)
+    index = next((i for i, s in enumerate(media) if s.kind == "video" and s.receives), None)
+    if index is not None:
+        media[index] = Section((*media[index].lines, f"a=ssrc:{ssrc} cname:{cname}"))
+    return replace(local, media=tuple(media))
+
+
 def for_platform(
     local: Description, candidates: Iterable[tuple[int, str]], profiles: Mapping[int, str], *, offer: bool
 ) -> str:
