@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("gi")
 
 from sipmediadeploy.gateway.media import gstreamer
-from sipmediadeploy.gateway.media.downlink import Downlink
 from sipmediadeploy.gateway.media.gstreamer import Gst
+from sipmediadeploy.gateway.media.picture import Picture
 from sipmediadeploy.gateway.media.sip_stream import H264
 
 pytestmark = pytest.mark.integration
@@ -26,11 +26,11 @@ def by_uplink(pipeline: Any, payloader: Any) -> Any:
 
 def by_downlink(pipeline: Any, payloader: Any) -> Any:
     """Hold as the way to the terminal does."""
-    down = Downlink(pipeline)
-    down.video.link(payloader)
-    down.hold_video()
-    down.video.set_state(Gst.State.PAUSED)
-    return down.video.get_static_pad("sink")
+    picture = Picture(pipeline)
+    picture.output.link(payloader)
+    picture.hold()
+    picture.output.set_state(Gst.State.PAUSED)
+    return picture.output.get_static_pad("sink")
 
 
 @pytest.mark.parametrize("hold", [by_uplink, by_downlink])

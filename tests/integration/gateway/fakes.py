@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sipmediadeploy.gateway.conference.base import Participant, SessionEnded
@@ -59,6 +60,10 @@ class FakeWorker:
     async def add_candidate(self, peer: str, mline: int, candidate: str) -> None: ...
 
     async def video_switched(self) -> None: ...
+
+    async def show_video(self, ssrc: int | None) -> None: ...
+
+    async def describe(self, title: str, lines: Sequence[str]) -> None: ...
 
     async def send_keyframe(self) -> None:
         self.keyframes += 1

@@ -5,13 +5,15 @@ conference side any number of WebRTC peer connections:
 
 * *uplink*: what the terminal sends. It goes out of the peer connection that was created with ``send=True``.
 * *downlink*: what the terminal gets. Every audio stream received on any peer connection is mixed into it;
-  the picture is the most recently received video stream, held back until an IDR after
-  :meth:`MediaWorker.video_switched`.
+  the picture is the most recently received video stream, or the one that :meth:`MediaWorker.show_video`
+  names, held back until an IDR after :meth:`MediaWorker.video_switched`. H.264 is passed through, VP8 is
+  transcoded.
+  While nothing comes the terminal sees a drawn picture, if :meth:`MediaWorker.describe` was called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -141,6 +143,14 @@ class MediaWorker(Protocol):
 
     async def video_switched(self) -> None:
         """The picture's source has changed: hold the picture back until an IDR, and ask for one."""
+        ...
+
+    async def show_video(self, ssrc: int | None) -> None:
+        """Show the received video stream ``ssrc`` as soon as it is there; None: the newest one."""
+        ...
+
+    async def describe(self, title: str, lines: Sequence[str]) -> None:
+        """What is written on the picture that the terminal sees while nobody sends video."""
         ...
 
     async def send_keyframe(self) -> None:

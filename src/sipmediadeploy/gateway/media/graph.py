@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaStats, SipMedia
+from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaStats, SipMedia, VideoStream
+from sipmediadeploy.gateway.media.card import Card
 from sipmediadeploy.gateway.media.downlink import Downlink
-from sipmediadeploy.gateway.media.gstreamer import GLib, Gst, Outlet, link, make, renew_key_requests
+from sipmediadeploy.gateway.media.gstreamer import GLib, Gst, Outlet, Pad, link, make, renew_key_requests
 from sipmediadeploy.gateway.media.peer import Peer, PeerEvents, Uplink
+from sipmediadeploy.gateway.media.picture import Picture
 from sipmediadeploy.gateway.media.sip_leg import LegEvents, SipLeg, same_streams
 from sipmediadeploy.gateway.media.sip_stream import Numbering, audio_rate, receives, sends
+from sipmediadeploy.gateway.sip.h264 import largest_picture, parse_profile_level
 
 _KEYFRAME_WANTED_INTERVAL_S = 1.0
 
@@ -39,7 +42,8 @@ class MediaGraph:
             self._pipeline.add(tee)
         renew_key_requests(self._video_up)
         self._down = Downlink(self._pipeline)
-        renew_key_requests(self._down.video)
+        self._picture = Picture(self._pipeline)
+        renew_key_requests(self._picture.output)
         bus = self._pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message::error", self._error)
@@ -56,11 +60,11 @@ class MediaGraph:
         else:
             self._replace_leg(media)
         if media.video is not None:
+            self._picture.set_terminal(largest_picture(_level(media.video)), media.video.kbps)
             if sends(media.video.direction) and (
                 old is None or old.video is None or not sends(old.video.direction)
             ):
-                self._down.hold_video()
-                self._down.request_keyframe()
+                self.video_switched()
             if receives(media.video.direction) and old is not None:
                 self._request_terminal_keyframe()
 
@@ -81,7 +85,7 @@ class MediaGraph:
             if leg.pad(f"{name}_src") is not None:
                 link(leg.pad(f"{name}_src"), up.get_static_pad("sink"))
         leg.bin.sync_state_with_parent()
-        for name, down in (("audio", self._down.audio), ("video", self._down.video)):
+        for name, down in (("audio", self._down.audio), ("video", self._picture.output)):
             if leg.pad(f"{name}_sink") is not None:
                 self._outlets.append(Outlet(down, leg.pad(f"{name}_sink")))
 
@@ -108,11 +112,16 @@ class MediaGraph:
         events = PeerEvents(
             state=lambda state: self._emit("connection", peer, state),
             audio_added=self._down.add_audio,
-            video_added=self._down.add_video,
+            h264_added=self._picture.add_h264,
+            vp8_added=self._picture.add_vp8,
             other_added=self._down.drain,
-            removed=self._down.remove,
+            removed=self._removed,
         )
         self._peers[peer] = Peer(self._pipeline, ice, self._uplink() if send else None, events)
+
+    def _removed(self, pad: Pad) -> None:
+        if not self._picture.remove(pad):
+            self._down.remove(pad)
 
     def _uplink(self) -> Uplink:
         video = self._leg.media.video if self._leg else None
@@ -135,12 +144,20 @@ class MediaGraph:
 
     def video_switched(self) -> None:
         """Hold the picture back until an IDR, and ask for one."""
-        self._down.hold_video()
-        self._down.request_keyframe()
+        self._picture.hold()
+        self._picture.request_keyframe()
+
+    def show_video(self, ssrc: int | None) -> None:
+        """Show this stream; None: the newest."""
+        self._picture.want(ssrc)
+
+    def describe(self, card: Card) -> None:
+        """What the terminal sees while nobody sends video."""
+        self._picture.describe(card)
 
     def send_keyframe(self) -> None:
         """Ask the conference for a key frame."""
-        self._down.request_keyframe()
+        self._picture.request_keyframe()
 
     def stats(self) -> MediaStats:
         """Counters of the SIP side."""
@@ -179,3 +196,8 @@ class MediaGraph:
         error, detail = message.parse_error()
         where = message.src.get_path_string() if message.src else "?"
         self._emit("fatal", f"GStreamer: {error.message.rstrip('.')} ({where}; {(detail or '')[-300:]})")
+
+
+def _level(video: VideoStream) -> float:
+    parsed = parse_profile_level(video.profile_level_id)
+    return parsed.level if parsed is not None else 10

@@ -24,10 +24,10 @@ KEYFRAME_RETRY_MS = 700
 """A key frame that was asked for and has not come is asked for again after so long."""
 
 _USED = (
-    "alawdec alawenc audiomixer audioresample capsfilter fakesink h264parse input-selector"
-    " funnel level mulawdec mulawenc nicesink nicesrc dtlssrtpenc srtpenc opusdec opusenc rtpbin rtph264depay"
-    " rtph264pay rtpopusdepay rtpopuspay rtppcmadepay rtppcmapay rtppcmudepay rtppcmupay tee udpsink"
-    " udpsrc valve webrtcbin"
+    "alawdec alawenc audiomixer audioresample capsfilter fakesink h264parse input-selector funnel level"
+    " mulawdec mulawenc nicesink nicesrc dtlssrtpenc srtpenc opusdec opusenc openh264enc rtpbin"
+    " rtph264depay rtph264pay rtpopusdepay rtpopuspay rtppcmadepay rtppcmapay rtppcmudepay rtppcmupay"
+    " rtpvp8depay tee udpsink udpsrc valve videoscale vp8dec webrtcbin"
 )
 
 _TYPES = {

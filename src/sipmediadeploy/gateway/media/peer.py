@@ -64,7 +64,9 @@ class PeerEvents:
 
     state: Callable[[str], None]
     audio_added: Callable[[Pad], None]
-    video_added: Callable[[Pad], None]
+    h264_added: Callable[[Pad, int], None]
+    """With the stream's SSRC, as the next one."""
+    vp8_added: Callable[[Pad, int], None]
     other_added: Callable[[Pad], None]
     removed: Callable[[Pad], None]
 
@@ -306,11 +308,11 @@ class Peer:
         codec = (caps.get_string("encoding-name") or "").upper()
         if codec == "OPUS":
             self._events.audio_added(pad)
-        elif codec == "H264":
+        elif codec in ("H264", "VP8"):
             ssrc = int(pad.get_target().get_name().split("_")[4])
             if ssrc in self._buffers:
                 self._buffers[ssrc].set_property("do-retransmission", True)
-            self._events.video_added(pad)
+            (self._events.h264_added if codec == "H264" else self._events.vp8_added)(pad, ssrc)
         else:
             self._events.other_added(pad)
 
@@ -323,8 +325,8 @@ class Peer:
 def _send_at_once(_webrtc: Any, element: Element) -> None:
     """Keep webrtcbin from holding packets back until the pipeline's latency has passed.
 
-    That latency changes while peer connections come up. To the receiver a change of delay on the way looks like
-    a change of the sender's clock: its jitter buffer starts anew, with a gap (decision 0014).
+    That latency changes while peer connections come up. To the receiver a change of delay on the way looks
+    like a change of the sender's clock: its jitter buffer starts anew, with a gap (decision 0014).
     """
     factory = element.get_factory()
     if factory is not None and factory.get_name() == "clocksync":

@@ -8,7 +8,7 @@ import itertools
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -123,6 +123,14 @@ class WorkerProcess:
     async def video_switched(self) -> None:
         """The picture's source has changed."""
         await self._request("video_switched")
+
+    async def show_video(self, ssrc: int | None) -> None:
+        """Show one received video stream, or the newest."""
+        await self._request("show_video", {"ssrc": ssrc})
+
+    async def describe(self, title: str, lines: Sequence[str]) -> None:
+        """What the drawn picture says."""
+        await self._request("describe", {"title": title, "lines": list(lines)})
 
     async def send_keyframe(self) -> None:
         """Ask the conference for a key frame."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from sipmediadeploy.gateway.media import wire
 from sipmediadeploy.gateway.media.api import MediaError
+from sipmediadeploy.gateway.media.card import Card
 from sipmediadeploy.gateway.media.graph import MediaGraph
 from sipmediadeploy.gateway.media.gstreamer import GLib, start
 
@@ -85,6 +86,10 @@ class Worker:
                 graph.peer(given["peer"]).add_candidate(given["mline"], given["candidate"])
             case "video_switched":
                 graph.video_switched()
+            case "show_video":
+                graph.show_video(given["ssrc"])
+            case "describe":
+                graph.describe(Card(given["title"], tuple(given["lines"])))
             case "send_keyframe":
                 graph.send_keyframe()
             case "close_peer":

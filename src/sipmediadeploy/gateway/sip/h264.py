@@ -63,3 +63,31 @@ def parse_profile_level(text: str) -> ProfileLevel | None:
         return None
     value = int(text, 16)
     return ProfileLevel(value >> 16, (value >> 8) & 0xFF, value & 0xFF)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSize:
+    """Width and height in pixels and frames a second."""
+
+    width: int
+    height: int
+    fps: int
+
+
+_LIMITS = {10: (99, 1485), 10.5: (99, 1485), 11: (396, 3000), 12: (396, 6000), 13: (396, 11880)}
+_LIMITS |= {20: (396, 11880), 21: (792, 19800), 22: (1620, 20250), 30: (1620, 40500), 31: (3600, 108000)}
+_SIZES = ((1280, 720), (640, 360), (512, 288), (320, 180), (192, 108))
+_MAX_FPS = 30
+
+
+def largest_picture(level: float) -> PictureSize:
+    """The largest 16:9 picture, at up to 30 frames a second, that a decoder of ``level`` (times ten) takes.
+
+    Source: Rec. ITU-T H.264, table A-1 (MaxFS in macroblocks, MaxMBPS in macroblocks a second).
+    """
+    frame, rate = _LIMITS[max((known for known in _LIMITS if known <= level), default=10)]
+    for width, height in _SIZES:
+        blocks = -(-width // 16) * -(-height // 16)
+        if blocks <= frame and rate // blocks >= 10:
+            return PictureSize(width, height, min(_MAX_FPS, rate // blocks))
+    raise AssertionError("the smallest picture fits every level")
