@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-MAX_CHARACTERS = 512 * 1024
+MAX_CHARACTERS = 256 * 1024
 MAX_DEPTH = 40
 MAX_TEXT = 4096
 
@@ -154,8 +154,8 @@ class _Reader:
                 return
             place = inner
         last = path[-1]
-        if last in place and (self._blocks or (value == {} and isinstance(place[last], dict))):
-            return  # below a condition; or 'config.hosts = {}' for where there are none
+        if last in place and (self._blocks or (value in ({}, UNKNOWN) and isinstance(place[last], dict))):
+            return  # below a condition; or 'config.hosts = config.hosts || {}'
         place[last] = value
 
     def _expression(self, depth: int) -> Value:
