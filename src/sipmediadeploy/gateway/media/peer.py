@@ -30,6 +30,7 @@ from sipmediadeploy.gateway.media.gstreamer import (
     parse_bin,
     remove,
 )
+from sipmediadeploy.gateway.media.sip_leg import SYNC_STEP_NS
 from sipmediadeploy.gateway.media.sip_stream import VIDEO_MTU
 from sipmediadeploy.gateway.media.webrtc_sdp import (
     AUDIO_LEVEL_URI,
@@ -102,6 +103,7 @@ class Peer:
             w.set_property("ice-transport-policy", GstWebRTC.WebRTCICETransportPolicy.RELAY)
         rtpbin = w.get_by_name("rtpbin")
         rtpbin.set_property("rtcp-sync-send-time", False)
+        rtpbin.set_property("max-ts-offset-adjustment", SYNC_STEP_NS)
         rtpbin.connect("new-jitterbuffer", self._new_jitterbuffer)
         w.connect("on-ice-candidate", self._candidate)
         w.connect("on-new-transceiver", _repair_video)

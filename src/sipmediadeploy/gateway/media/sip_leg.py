@@ -31,6 +31,9 @@ from sipmediadeploy.gateway.media.sip_stream import (
 )
 
 JITTERBUFFER_MS = 50
+SYNC_STEP_NS = 1_000_000
+"""Sender reports bring sound and picture into step by so much a packet. At once it is a gap: 75 ms were seen
+in a new call, and taken back after some seconds (decision 0014)."""
 _MAX_SSRCS = 8
 """Streams that one session keeps apart; a flood of SSRCs must not become a flood of threads."""
 AUDIO, VIDEO = 0, 1
@@ -175,6 +178,7 @@ def _rtpbin() -> Any:
         max_streams=_MAX_SSRCS,
         do_lost=True,
         rtcp_sync_send_time=False,
+        max_ts_offset_adjustment=SYNC_STEP_NS,
         rtp_profile="avpf",
     )
     cname = f"application/x-rtp-source-sdes,cname=(string)s{random.getrandbits(64):016x}"

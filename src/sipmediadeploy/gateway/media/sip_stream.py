@@ -36,8 +36,8 @@ _ENCODE = {
 }
 
 _WANDER_NS = 80_000_000
-"""Estimated times of arrival wander by less. Browsers conceal sound for every sample by which an
-RTP timestamp is off, so ours count samples, up to a lost packet or to this much drift (decision 0014)."""
+"""Estimated times of arrival wander by less. To a browser an RTP timestamp that is off means lost or late
+sound, so ours count samples, up to a lost packet or to this much drift (decision 0014)."""
 
 
 @dataclass(frozen=True, slots=True)
