@@ -81,7 +81,7 @@ class Terminal:
         def check(second: dict[str, Any]) -> bool:
             seen = second["seen"]
             shown = [one for one in (seen["colour"], seen["code_colour"]) if one]
-            return seen["frames"] > 5 and any(colour_distance(one, colour) <= NEAR for one in shown)
+            return seen["frames"] > 3 and any(colour_distance(one, colour) <= NEAR for one in shown)
 
         return self.wait(check, timeout, f"the terminal sees #{colour}")
 

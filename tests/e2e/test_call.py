@@ -92,6 +92,14 @@ def test_smd_call_shows_what_comes_back_from_a_room_that_was_empty(stack: Runnin
     assert any(abs(tone["hz"] - 660) <= 15 for tone in summary["last"]["heard"]["tones"])
 
 
+def test_a_caller_who_is_alone_sees_a_drawn_picture(stack: RunningStack, pictures: Path) -> None:
+    snapshot = pictures / "alone.png"
+    with Terminal(stack, "lonely", "--snapshot", str(snapshot)) as alone:
+        alone.wait_sees("1c2433")
+        alone.hang_up()
+    assert colour_distance(mean_colour(snapshot), "1c2433") <= NEAR
+
+
 def test_two_sip_calls_in_one_room_see_and_hear_each_other(stack: RunningStack) -> None:
     with (
         Terminal(stack, "third", "--colour", "ff8000", "--tone", "440", "--name", "One", *SMALL) as one,

@@ -14,6 +14,9 @@ from typing import Protocol
 from sipmediadeploy.gateway.media.api import MediaWorker
 from sipmediadeploy.protocol.replica import ConferenceAccess
 
+ALONE = "Nobody else is here yet"
+"""What a terminal reads, under the room's name, while it is the only one there."""
+
 
 class RoomRefused(Exception):
     """The platform does not let the caller in. ``status`` is the SIP status code that says so best."""

@@ -14,7 +14,7 @@ import time
 import structlog
 
 from sipmediadeploy.gateway.conference import janus_room, speaker
-from sipmediadeploy.gateway.conference.base import Participant
+from sipmediadeploy.gateway.conference.base import ALONE, Participant
 from sipmediadeploy.gateway.conference.janus_api import Event, JanusConnection, JanusError, JanusLost
 from sipmediadeploy.gateway.conference.janus_room import Json, Publisher, Source
 from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaWorker
@@ -27,8 +27,8 @@ CONNECT_S = 10.0
 """How long a peer connection may take until Janus says ``webrtcup``."""
 RECOVER_S = 3.0
 """How long a peer connection may be ``disconnected`` before it is made anew."""
-UPLINK_LOOK_S = 1.0
-UPLINK_PACKETS = 10
+UPLINK_LOOK_S = 0.3
+UPLINK_PACKETS = 5
 """So many audio packets from the terminal between two looks, and none at Janus: the way is broken."""
 RETRY_S = 0.5
 RETRIES = 20
@@ -63,6 +63,7 @@ class Visit:
         self._lines: tuple[janus_room.Line, ...] = ()
         self._offer: Json | None = None
         self._picture: tuple[str, str] | None = None
+        self._named: tuple[str, ...] | None = None
         self._over: str | None = None
         self._failed: str | None = None
         self._retries = 0
@@ -98,6 +99,7 @@ class Visit:
         while True:
             self._wake.clear()
             self._check()
+            await self._describe()
             wait = min(await self._step(), await self._watch_uplink())
             try:
                 async with asyncio.timeout(None if wait == math.inf else wait):
@@ -260,8 +262,15 @@ class Visit:
             return RETRY_S
         return 0
 
+    async def _describe(self) -> None:
+        """Have the worker draw who is here, for while nobody sends video."""
+        names = tuple(publisher.display for publisher in self._publishers.values())
+        if self._who.video and names != self._named:
+            self._named = names
+            await self._worker.describe(self._who.room, names or (ALONE,))
+
     async def _watch_uplink(self) -> float:
-        """Notice in 2 to 3 s that our way to Janus is broken (a TURN server died); ICE needs up to 30 s.
+        """Notice in 1.3 to 2.3 s that our way to Janus is broken (a TURN server died); ICE needs up to 30 s.
 
         Janus tells when it hears nothing for a second. That is an outage if the terminal sends meanwhile.
         """
