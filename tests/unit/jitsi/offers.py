@@ -43,7 +43,8 @@ INITIATE = f"""
 <rtp-hdrext {EXT} id='3' uri='http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time'/>
 <rtp-hdrext {EXT} id='5' uri='{TCC}'/><rtcp-mux/></description>{TRANSPORT}</content>
 <group xmlns='urn:xmpp:jingle:apps:grouping:0' semantics='BUNDLE'><content name='audio'/>
-<content name='video'/></group><bridge-session xmlns='http://jitsi.org/protocol/focus' id='b1' region='here'/></jingle>"""
+<content name='video'/></group>
+<bridge-session xmlns='http://jitsi.org/protocol/focus' id='b1' region='here'/></jingle>"""
 
 ANSWER = "\r\n".join(
     [
