@@ -40,7 +40,7 @@ INITIATE = f"""
 <rtcp-fb {FB} type='transport-cc'/></payload-type>
 <payload-type id='99' name='rtx' clockrate='90000'><parameter name='apt' value='107'/></payload-type>
 <payload-type id='96' name='rtx' clockrate='90000'><parameter name='apt' value='100'/></payload-type>
-<rtp-hdrext {EXT} id='3' uri='http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time'/>
+<rtp-hdrext {EXT} id='11' uri='https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor'/>
 <rtp-hdrext {EXT} id='5' uri='{TCC}'/><rtcp-mux/></description>{TRANSPORT}</content>
 <group xmlns='urn:xmpp:jingle:apps:grouping:0' semantics='BUNDLE'><content name='audio'/>
 <content name='video'/></group>

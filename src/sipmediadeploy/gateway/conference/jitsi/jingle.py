@@ -23,7 +23,7 @@ COLIBRI2 = "jitsi:colibri2"
 MAX_ENTRIES = 256
 """Payload types, candidates, sources: more of one kind is no session of this world."""
 
-_TOKEN = re.compile(r"[\w.+/:~\-]{1,256}", re.ASCII)
+_TOKEN = re.compile(r"[!-~]{1,256}")
 _PARAMETER = re.compile(r"[ -~]{0,512}")
 _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){15,63}")
 
