@@ -116,7 +116,7 @@ async def test_sound_and_picture_arrive_both_ways(codec: AudioCodec) -> None:
 
 
 TRIES = 3
-"""Calls of which one must be whole: at a load of 6 on two cores, one of five has a gap by a stall of the machine."""
+"""Calls of which one must be whole: at a load of 6 on two cores, a fifth has a gap of the machine's own."""
 
 
 @pytest.mark.parametrize("codec", ["PCMA", "opus"])
