@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip("gi")
 
 from sipmediadeploy.gateway.media import gstreamer, sip_stream
-from sipmediadeploy.gateway.media.api import AudioStream
+from sipmediadeploy.gateway.media.api import AudioStream, IceServers
+from sipmediadeploy.gateway.media.graph import MediaGraph
 from sipmediadeploy.gateway.media.gstreamer import Gst
-from tests.integration.media_terminal import until
+from tests.integration.media_terminal import BLUE, Terminal, until
 
 pytestmark = pytest.mark.integration
 
@@ -65,3 +66,22 @@ async def test_timestamps_count_samples_whatever_arrival_times_do_and_show_a_los
     steps = [(b - a) % 2**32 for a, b in itertools.pairwise(times[1:])]  # the first packet is shorter
     assert sorted(steps)[:-1] == [960] * (len(steps) - 1)
     assert 1900 < max(steps) < 1940
+
+
+async def test_nothing_in_a_peer_connection_holds_packets_back() -> None:
+    gstreamer.start()
+    terminal, graph = Terminal(440, BLUE), MediaGraph(lambda *_: None)
+    try:
+        graph.start_sip(terminal.media(), 0)
+        graph.create_peer("up", IceServers(), send=True)
+        graph.peer("up").offer()
+        found = graph._pipeline.iterate_recurse()
+        waiting = []
+        while (step := found.next())[0] == Gst.IteratorResult.OK:
+            factory = step[1].get_factory()  # None for some bins
+            if factory is not None and factory.get_name() == "clocksync":
+                waiting.append(step[1].get_property("sync"))
+        assert waiting == [False, False], "one for sound and one for the picture"
+    finally:
+        graph._pipeline.set_state(Gst.State.NULL)
+        terminal.close()
