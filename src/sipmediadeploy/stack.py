@@ -65,11 +65,46 @@ Subnet = Annotated[IPv4Network, BeforeValidator(_refuse_number)]
 Port = Annotated[Integer, Field(ge=1, le=65535)]
 
 
-class Conference(_Strict):
-    """The conference platform. Without ``url`` the embedded demo conference (Janus) is deployed and used."""
+WebUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]\S*$")]
+WebSocketUrl = Annotated[str, StringConstraints(pattern=r"^wss?://[^\s/]\S*$")]
 
-    platform: Literal["janus"] = "janus"
-    url: Annotated[str, StringConstraints(pattern=r"^(wss?|https?)://\S+$")] | None = None
+
+class Conference(_Strict):
+    """The conference platform. Without ``url`` the embedded demo conference (Janus) is deployed and used.
+
+    A Jitsi Meet needs its ``url`` only: the rest is found in the deployment's ``config.js``, or has Jitsi's
+    own defaults. What is given here wins.
+    """
+
+    platform: Literal["janus", "jitsi"] = "janus"
+    url: Annotated[str, StringConstraints(pattern=r"^(wss?|https?)://[^\s/]\S*$")] | None = None
+    domain: Annotated[DomainName | None, Field(description="Jitsi: XMPP domain that guests log in to")] = None
+    muc: Annotated[DomainName | None, Field(description="Jitsi: domain of the rooms")] = None
+    focus: Annotated[DomainName | None, Field(description="Jitsi: where conference requests go as an IQ")] = (
+        None
+    )
+    websocket: Annotated[WebSocketUrl | None, Field(description="Jitsi: XMPP over WebSocket")] = None
+    request_url: Annotated[WebUrl | None, Field(description="Jitsi: conference requests by HTTP")] = None
+    ca_file: Annotated[
+        Path | None,
+        Field(description="Jitsi: authorities (PEM) that its certificates are verified by besides the usual"),
+    ] = None
+    ca: Annotated[str | None, Field(description="what is in ca_file")] = None
+
+    @model_validator(mode="after")
+    def _fits_the_platform(self) -> Self:
+        if self.platform == "jitsi":
+            if self.url is None:
+                raise ValueError("platform jitsi needs a url, such as https://meet.example.org")
+            if not self.url.startswith("http"):
+                raise ValueError(f"platform jitsi needs an http(s) url (it is '{self.url}')")
+            return self
+        if self.url is not None and not self.url.startswith("ws"):
+            raise ValueError(f"platform janus needs a ws(s) url (it is '{self.url}'); is it a Jitsi Meet?")
+        for name in ("domain", "muc", "focus", "websocket", "request_url", "ca_file", "ca"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} is for platform jitsi only")
+        return self
 
 
 class Limits(_Strict):
@@ -197,7 +232,22 @@ def load_stack(path: Path) -> Stack:
         raise StackError(f"{path}: no such file. Write one with: smd init") from None
     except (OSError, UnicodeDecodeError) as e:
         raise StackError(f"{path}: can't be read: {e}") from None
-    return parse_stack(text, str(path))
+    return _with_ca(parse_stack(text, str(path)), path)
+
+
+def _with_ca(stack: Stack, path: Path) -> Stack:
+    """The stack with the certificates of ``conference.ca_file``, which is beside the stack file."""
+    conference = stack.conference
+    if conference.ca_file is None or conference.ca is not None:
+        return stack
+    file = path.parent / conference.ca_file
+    try:
+        ca = file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as e:
+        raise StackError(f"{path}: 'conference.ca_file': {file} can't be read: {e}") from None
+    if "BEGIN CERTIFICATE" not in ca:
+        raise StackError(f"{path}: 'conference.ca_file': {file} holds no certificates in PEM form")
+    return stack.model_copy(update={"conference": conference.model_copy(update={"ca": ca})})
 
 
 def parse_stack(text: str, source: str = "stack.yaml") -> Stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sipmediadeploy.cli.place import STACK_TEXT
+from sipmediadeploy.scaler.documents import conference_access
 from sipmediadeploy.stack import Stack, StackError, load_stack, parse_stack
 
 SMALLEST = "name: demo\ndomain: sip.example.org\n"
@@ -34,6 +36,30 @@ def test_the_smallest_file_gets_the_documented_defaults() -> None:
 
 def test_a_conference_url_replaces_the_demo() -> None:
     assert not parse_stack(SMALLEST + "conference: {url: 'wss://rooms.example.org/'}").demo
+
+
+def test_a_jitsi_meet_needs_its_address_only_and_takes_the_authorities_beside_the_file(
+    tmp_path: Path,
+) -> None:
+    jitsi = SMALLEST + "conference: {platform: jitsi, url: 'https://meet.example.org'"
+    assert parse_stack(jitsi + "}").conference.platform == "jitsi"
+    file = tmp_path / "stack.yaml"
+    file.write_text(jitsi + ", ca_file: ca.pem}")
+    with pytest.raises(StackError, match=r"conference\.ca_file.*ca\.pem can't be read"):
+        load_stack(file)
+    (tmp_path / "ca.pem").write_text("nothing")
+    with pytest.raises(StackError, match="no certificates"):
+        load_stack(file)
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    stack = load_stack(file)
+    assert stack.conference.ca == "-----BEGIN CERTIFICATE-----\n"
+    assert parse_stack(yaml.safe_dump(stack.model_dump(mode="json"))) == stack
+    access = conference_access(stack, IPv4Network("172.30.0.0/24"), "m" * 32)
+    assert (access.platform, access.url, access.ca) == (
+        "jitsi",
+        "https://meet.example.org",
+        stack.conference.ca,
+    )
 
 
 def test_the_effective_stack_means_the_same_as_the_file() -> None:
@@ -88,6 +114,11 @@ def test_every_commented_option_of_smd_init_is_a_default_or_an_example() -> None
         (SMALLEST + "network: {subnet: 172.30.0.0/16}", ["network", "not a /24"]),
         (SMALLEST + "turn: sometimes", ["turn", "'auto'", "'sometimes'"]),
         (SMALLEST + "conference: {url: 'ftp://x'}", ["conference.url"]),
+        (SMALLEST + "conference: {platform: jitsi}", ["stack.yaml:3", "needs a url"]),
+        (SMALLEST + "conference: {platform: jitsi, url: 'wss://x'}", ["http(s) url", "wss://x"]),
+        (SMALLEST + "conference: {url: 'https://x'}", ["ws(s) url", "Jitsi"]),
+        (SMALLEST + "conference: {muc: rooms.example.org}", ["muc is for platform jitsi only"]),
+        (SMALLEST + "conference: {platform: zoom}", ["conference.platform", "'janus' or 'jitsi'"]),
         ("name: Demo\ndomain: x", ["stack.yaml:1", "name"]),
         ("name: d\ndomain: x", ["stack.yaml:1", "name"]),
         ("name: demo\ndomain: a..b", ["stack.yaml:2", "domain"]),

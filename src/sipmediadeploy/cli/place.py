@@ -27,8 +27,8 @@ provider: docker
 # turn: auto                # TURN for the conference leg: auto, always or never
 #
 # conference:               # without a url the embedded demo conference is deployed and used
-#   platform: janus
-#   url: wss://conference.example.org/
+#   platform: jitsi         # or janus, with the address of its WebSocket
+#   url: https://meet.example.org
 #
 # sip:
 #   port: 5060

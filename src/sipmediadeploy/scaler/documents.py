@@ -100,6 +100,12 @@ def conference_access(stack: Stack, subnet: IPv4Network, master_secret: str) -> 
         else TurnServer(
             address=_required_service_address(subnet, Role.COTURN), secret=turn_secret(master_secret)
         ),
+        domain=stack.conference.domain,
+        muc=stack.conference.muc,
+        focus=stack.conference.focus,
+        websocket=stack.conference.websocket,
+        request_url=stack.conference.request_url,
+        ca=stack.conference.ca,
     )
 
 
