@@ -81,7 +81,8 @@ async def test_nothing_in_a_peer_connection_holds_packets_back() -> None:
             factory = step[1].get_factory()  # None for some bins
             if factory is not None and factory.get_name() == "clocksync":
                 waiting.append(step[1].get_property("sync"))
-        assert waiting == [False, False], "one for sound and one for the picture"
+        assert waiting
+        assert not any(waiting)
     finally:
         graph._pipeline.set_state(Gst.State.NULL)
         terminal.close()
