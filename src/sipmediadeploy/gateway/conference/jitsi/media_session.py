@@ -178,7 +178,7 @@ class MediaSession:
             case bridge.DominantSpeaker(endpoint):
                 log.debug("dominant speaker", endpoint=endpoint)
             case bridge.SenderSourceConstraints(source, max_height):
-                log.info("our picture is wanted", source=source, max_height=max_height)
+                log.debug("our picture is wanted", source=source, max_height=max_height)
             case bridge.PingRequest():
                 if self._channel is not None:
                     self._channel.send(bridge.ping_response(message))

@@ -22,7 +22,8 @@ from sipmediadeploy.gateway.conference.jitsi.conference_request import Request, 
 from sipmediadeploy.gateway.conference.jitsi.deployment import Deployment
 from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Choices
 from sipmediadeploy.gateway.conference.jitsi.media_session import MediaSession, Medium
-from sipmediadeploy.gateway.conference.jitsi.muc import Left, Member, Refused, Self
+from sipmediadeploy.gateway.conference.jitsi.muc import Refused, Self
+from sipmediadeploy.gateway.conference.jitsi.room import Room
 from sipmediadeploy.gateway.conference.jitsi.stanzas import local_name, split_name
 from sipmediadeploy.gateway.conference.jitsi.stay import VisitLost, VisitOver
 from sipmediadeploy.gateway.conference.jitsi.stream import Login, LoginRefused, XmppLost
@@ -31,14 +32,12 @@ from sipmediadeploy.gateway.media.api import IceServers, MediaWorker
 
 log = structlog.get_logger(__name__)
 
-FOCUS_NICK = "focus"
 JOIN_S = 8.0
 """How long the room may take to answer our presence."""
 JOIN_TRIES = 3
 """The focus may just have left an empty room: it is asked again."""
 RESTART_S = 10.0
 """How long the focus may take to initiate the session anew that we asked for."""
-MAX_MEMBERS = 2000
 MAX_PENDING = 50
 _MUTE = {"http://jitsi.org/jitmeet/audio": "audio", "http://jitsi.org/jitmeet/video": "video"}
 
@@ -66,18 +65,12 @@ class Visit:
     def __init__(self, plan: Plan, number: int) -> None:
         self._plan = plan
         self._number = number
-        self._room = f"{plan.node}@{plan.deployment.muc}"
-        self._me: Self | None = None
+        self._address = f"{plan.node}@{plan.deployment.muc}"
+        self._joined: Room | None = None
         self._connection: XmppConnection | None = None
-        self._members: dict[str, Member] = {}
         self._pending: deque[jingle.Session] = deque(maxlen=MAX_PENDING)
         self._media: MediaSession | None = None
         self._sessions = 0
-        self._inside = False
-        self._focus_jid: str | None = None
-        self._refused: Refused | None = None
-        self._over: str | None = None
-        self._failed: str | None = None
         self._restart_by: float | None = None
         self._wake = asyncio.Event()
 
@@ -90,8 +83,8 @@ class Visit:
         try:
             self._connection = connection = await XmppConnection.open(login, self._on_stanza)
             connection.lost.add_done_callback(lambda _: self._wake.set())
-            self._me = Self(
-                room=self._room,
+            me = Self(
+                room=self._address,
                 endpoint=muc.endpoint_id(connection.jid, secrets.token_hex(4)),
                 name=plan.who.display_name,
                 audio_muted=not plan.who.audio,
@@ -100,6 +93,7 @@ class Visit:
                 tcc=plan.choices.tcc,
                 sctp=plan.choices.data,
             )
+            self._joined = Room(me)
             for left in reversed(range(JOIN_TRIES)):
                 if await self._enter_room(connection, last=left == 0):
                     return
@@ -110,33 +104,33 @@ class Visit:
             raise VisitLost(str(e)) from e
 
     async def _enter_room(self, connection: XmppConnection, *, last: bool) -> bool:
-        plan = self._plan
-        request = Request(self._room, plan.machine, plan.token)
+        plan, room = self._plan, self._room
+        request = Request(self._address, plan.machine, plan.token)
         answer = await request_conference(request, plan.deployment, connection, plan.tls)
-        self._focus_jid = answer.focus or plan.deployment.focus_user
-        self._refused = None
-        connection.send(muc.presence(self._own, join=True))
+        room.focus_jid = answer.focus or plan.deployment.focus_user
+        room.refused = None
+        connection.send(muc.presence(room.me, join=True))
         try:
             async with asyncio.timeout(JOIN_S):
-                while not self._inside and self._refused is None and not connection.lost.done():
+                while not room.inside and room.refused is None and not connection.lost.done():
                     self._wake.clear()
                     await self._wake.wait()
         except TimeoutError:
-            raise ConferenceUnavailable(f"{self._room} did not answer within {JOIN_S:g} s") from None
-        refused: Refused | None = self._refused  # changed by a callback meanwhile
+            raise ConferenceUnavailable(f"{self._address} did not answer within {JOIN_S:g} s") from None
+        refused: Refused | None = room.refused  # changed by a callback meanwhile
         if refused is None:
             self._check()
-            log.info("in the room", room=self._room, endpoint=self._own.endpoint, members=len(self._members))
+            log.info("in the room", room=self._address, endpoint=room.me.endpoint, members=len(room.members))
             return True
         if refused.kind == "not-there" and not last:
             return False
         raise refused.error()
 
     @property
-    def _own(self) -> Self:
-        if self._me is None:
+    def _room(self) -> Room:
+        if self._joined is None:
             raise VisitLost("not connected")
-        return self._me
+        return self._joined
 
     @property
     def _xmpp(self) -> XmppConnection:
@@ -167,9 +161,9 @@ class Visit:
         media, self._media = self._media, None
         connection, self._connection = self._connection, None
         if connection is not None:
-            if self._me is not None and self._inside:
+            if self._joined is not None and self._joined.inside:
                 with contextlib.suppress(XmppLost):
-                    connection.send(muc.leave(self._me))
+                    connection.send(muc.leave(self._joined.me))
             await connection.close()
         if media is not None:
             await media.close()
@@ -180,17 +174,17 @@ class Visit:
             self._media.peer_state(peer, state)
 
     def _check(self) -> None:
-        if self._over is not None:
-            raise VisitOver(self._over)
+        if self._room.over is not None:
+            raise VisitOver(self._room.over)
         if self._xmpp.lost.done():
             raise VisitLost(self._xmpp.lost.result())
-        if self._failed is not None:
-            raise VisitLost(self._failed)
+        if self._room.lost is not None:
+            raise VisitLost(self._room.lost)
         if self._restart_by is not None and time.monotonic() > self._restart_by:
             raise VisitLost(f"the focus made no new session in {RESTART_S:g} s")
 
     def _wanted(self) -> bridge.Wanted:
-        screens = muc.screen_shares(self._members.values())
+        screens = muc.screen_shares(self._room.members.values())
         return bridge.wanted_of(self._plan.who.video, self._plan.max_height, screens)
 
     async def _take(self, session: jingle.Session) -> None:
@@ -199,24 +193,22 @@ class Visit:
                 await self._close_media()
                 self._restart_by = None
                 self._sessions += 1
-                own = self._own
                 medium = Medium(
                     worker=self._plan.worker,
                     ice=self._plan.ice,
                     connection=self._xmpp,
                     tls=self._plan.tls,
-                    endpoint=own.endpoint,
+                    endpoint=self._room.me.endpoint,
                     video=self._plan.who.video,
                     choices=self._plan.choices,
                     wake=self._wake.set,
                 )
                 peer = f"jitsi-{self._number}-{self._sessions}"
-                focus = f"{self._room}/{FOCUS_NICK}"
-                self._media = MediaSession(medium, session, peer, focus, self._wanted())
+                self._media = MediaSession(medium, session, peer, self._room.focus, self._wanted())
                 await self._media.start()
-                log.info("session accepted", room=self._room, sid=session.sid, action=session.action)
+                log.info("session accepted", room=self._address, sid=session.sid, action=session.action)
             case "session-terminate" if self._media is not None and self._media.sid == session.sid:
-                log.info("session ended by the focus", room=self._room, reason=session.reason)
+                log.info("session ended by the focus", room=self._address, reason=session.reason)
                 await self._close_media()
 
     async def _mend(self) -> None:
@@ -224,14 +216,14 @@ class Visit:
         media = self._media
         if media is None or media.failed is None:
             return
-        log.warning("session failed, asking for a new one", room=self._room, why=media.failed)
+        log.warning("session failed, asking for a new one", room=self._address, why=media.failed)
         terminate = jingle_sdp.session_terminate(
             media.sid, "connectivity-error", bridge_session=media.bridge_session, restart=True
         )
         await self._close_media()
         self._restart_by = time.monotonic() + RESTART_S
         try:
-            await self._xmpp.iq("set", f"{self._room}/{FOCUS_NICK}", terminate)
+            await self._xmpp.iq("set", self._room.focus, terminate)
         except (XmppError, XmppLost) as e:
             raise VisitLost(f"the focus makes no new session: {e}") from e
 
@@ -245,43 +237,26 @@ class Visit:
     def _on_stanza(self, stanza: Element) -> None:
         match local_name(stanza):
             case "presence":
-                self._on_presence(stanza)
+                if self._room.hear(stanza):
+                    self._wake.set()
             case "iq":
                 self._on_iq(stanza)
-
-    def _on_presence(self, stanza: Element) -> None:
-        told = muc.parse_presence(stanza, self._own)
-        match told:
-            case Refused():
-                self._refused = told
-            case Left(endpoint, is_self, why):
-                self._members.pop(endpoint, None)
-                if is_self and self._inside:
-                    self._inside = False
-                    if why == "left":
-                        self._failed = "the room has put us out"
-                    else:
-                        self._over = self._over or why
-                elif endpoint == FOCUS_NICK and self._inside:
-                    self._failed = self._failed or "the focus has left"
-            case Member(endpoint=endpoint):
-                if endpoint in self._members or len(self._members) < MAX_MEMBERS:
-                    self._members[endpoint] = told
-                self._inside = self._inside or told.is_self
-            case None:
-                return
-        self._wake.set()
 
     def _on_iq(self, iq: Element) -> None:
         payload = iq[0] if len(iq) else None
         namespace, name = split_name(payload.tag) if payload is not None else ("", "")
         if payload is not None and namespace == stanzas.DISCO_INFO and iq.get("type") == "get":
-            self._xmpp.reply(iq, muc.disco_result(self._own, payload.get("node")))
+            self._xmpp.reply(iq, muc.disco_result(self._room.me, payload.get("node")))
         elif namespace == stanzas.PING:
             self._xmpp.reply(iq)
         elif payload is not None and (namespace, name) == (jingle.JINGLE, "jingle"):
             self._on_jingle(iq, payload)
-        elif payload is not None and name == "mute" and namespace in _MUTE and self._is_focus(iq):
+        elif (
+            payload is not None
+            and name == "mute"
+            and namespace in _MUTE
+            and self._room.is_focus(iq.get("from"))
+        ):
             self._xmpp.reply(iq)
             self._muted(_MUTE[namespace], (payload.text or "").strip() == "true")
         else:
@@ -289,40 +264,35 @@ class Visit:
 
     def _on_jingle(self, iq: Element, payload: Element) -> None:
         sender = iq.get("from") or ""
+        if not self._room.is_focus(sender):
+            self._decline(iq, payload)
+            return
         try:
             session = jingle.parse_jingle(payload, sender)
         except jingle.BadJingle as e:
             log.warning("jingle refused", sender=sender, error=str(e))
             self._xmpp.refuse(iq, "bad-request")
             return
-        if self._is_focus(iq):
-            self._xmpp.reply(iq)
-            self._pending.append(session)
-            self._wake.set()
-        elif session.action == "session-initiate":
-            self._xmpp.reply(iq)
-            log.info("peer-to-peer session declined", sender=sender)
-            decline = jingle_sdp.session_terminate(session.sid, "decline")
-            number = secrets.token_hex(6)
-            attributes = {"type": "set", "id": number, "to": sender}
-            with contextlib.suppress(XmppLost):
-                self._xmpp.send(stanzas.element(stanzas.CLIENT, "iq", attributes, decline))
-        else:
-            self._xmpp.refuse(iq, "item-not-found")
+        self._xmpp.reply(iq)
+        self._pending.append(session)
+        self._wake.set()
 
-    def _is_focus(self, iq: Element) -> bool:
-        """It comes from the occupant ``focus``, and, where the room shows it, that is the focus's JID."""
-        if iq.get("from") != f"{self._room}/{FOCUS_NICK}":
-            return False
-        member = self._members.get(FOCUS_NICK)
-        if member is None or member.jid is None or self._focus_jid is None:
-            return True
-        return member.jid.split("/")[0] == self._focus_jid.split("/")[0]
+    def _decline(self, iq: Element, payload: Element) -> None:
+        """Somebody in the room tries a peer-to-peer session."""
+        if payload.get("action") != "session-initiate":
+            self._xmpp.refuse(iq, "item-not-found")
+            return
+        self._xmpp.reply(iq)
+        log.info("peer-to-peer session declined", sender=iq.get("from"))
+        decline = jingle_sdp.session_terminate(payload.get("sid", ""), "decline")
+        attributes = {"type": "set", "id": secrets.token_hex(6), "to": iq.get("from")}
+        with contextlib.suppress(XmppLost):
+            self._xmpp.send(stanzas.element(stanzas.CLIENT, "iq", attributes, decline))
 
     def _muted(self, what: str, muted: bool) -> None:
         """A moderator has muted us: the bridge drops it already; the room must see it."""
-        log.info("muted by a moderator", room=self._room, what=what, muted=muted)
-        own = self._own
-        self._me = replace(own, audio_muted=muted) if what == "audio" else replace(own, video_muted=muted)
+        log.info("muted by a moderator", room=self._address, what=what, muted=muted)
+        me = self._room.me
+        self._room.me = replace(me, audio_muted=muted) if what == "audio" else replace(me, video_muted=muted)
         with contextlib.suppress(XmppLost):
-            self._xmpp.send(muc.presence(self._own, join=False))
+            self._xmpp.send(muc.presence(self._room.me, join=False))

@@ -1,0 +1,299 @@
+"""A call in a Jitsi room: a real Prosody, a small focus with a real peer connection, and the driver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import pytest
+
+from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Participant, RoomRefused
+from sipmediadeploy.gateway.conference.jitsi import jingle, jingle_sdp, muc, stanzas, stay, visit
+from sipmediadeploy.gateway.conference.jitsi.driver import JitsiDriver
+from sipmediadeploy.gateway.conference.jitsi.muc import Source
+from sipmediadeploy.gateway.conference.jitsi.stanzas import element
+from sipmediadeploy.gateway.conference.jitsi.stay import Stay
+from sipmediadeploy.protocol.replica import ConferenceAccess
+from tests.integration.conference.guests import Guest as Caller
+from tests.integration.conference.guests import caller
+from tests.integration.jitsi.focus import Focus, running_focus
+from tests.integration.jitsi.guests import ROOM, Guest, guest
+from tests.integration.jitsi.prosody_server import ProsodyServer, free_port, needs_prosody, running_prosody
+from tests.integration.media_terminal import BLUE, RED, until, until_async
+
+pytestmark = [pytest.mark.integration, needs_prosody]
+LOW, HIGH = 440.0, 1000.0
+ADMIN, OWNER = "http://jabber.org/protocol/muc#admin", "http://jabber.org/protocol/muc#owner"
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ProsodyServer]:
+    async with running_prosody(tmp_path / "prosody") as server:
+        yield server
+
+
+@pytest.fixture
+async def focus(server: ProsodyServer) -> AsyncIterator[Focus]:
+    async with running_focus(server, free_port(), HIGH, BLUE) as focus:
+        yield focus
+
+
+@pytest.fixture
+async def ann(focus: Focus) -> AsyncIterator[Caller]:
+    """A call that has not joined yet; it leaves before the platform goes."""
+    async with caller(LOW, RED) as ann:
+        yield ann
+
+
+async def join(ann: Caller, focus: Focus) -> str:
+    """Join; returns the endpoint id."""
+    driver = JitsiDriver(focus.access, "test-gateway-0")
+    ann.session = await driver.join(Participant("Demo", "Ann"), ann.worker, ann.ended.append)  # type: ignore[assignment]
+    return endpoint_of(ann)
+
+
+def endpoint_of(ann: Caller) -> str:
+    session: object = ann.session
+    assert isinstance(session, Stay)
+    inside = session._visit
+    assert isinstance(inside, visit.Visit)
+    return inside._room.me.endpoint
+
+
+async def sees_and_hears(ann: Caller) -> None:
+    await until("Ann sees the room", lambda: ann.terminal.sees(BLUE))
+    await until_async("Ann hears the room", lambda: ann.terminal.hears(HIGH))
+
+
+async def test_a_call_that_knows_only_the_address_sees_and_hears_the_room(ann: Caller, focus: Focus) -> None:
+    endpoint = await join(ann, focus)
+    assert [r["room"] for r in focus.requests] == [ROOM, ROOM]  # it was not ready at first
+    await focus.initiate(endpoint)
+    await sees_and_hears(ann)
+    await until("the picture is asked for", lambda: focus.constraints.get("lastN") == 1)
+    own = {"colibriClass": "SourceVideoTypeMessage", "sourceName": f"{endpoint}-v0", "videoType": "camera"}
+    await until("its own picture is told of", lambda: own in focus.said)
+    accept = jingle.parse_jingle(focus.jingle[0][1], "")
+    named = [source.name for content in accept.contents for source in content.sources]
+    assert named == [f"{endpoint}-a0", f"{endpoint}-v0", f"{endpoint}-v0"]
+    assert not ann.ended
+
+
+async def test_the_focus_learns_what_it_can_do(ann: Caller, focus: Focus) -> None:
+    endpoint = await join(ann, focus)
+    question = element(stanzas.DISCO_INFO, "query")
+    answer = await focus.connection.iq("get", f"{ROOM}/{endpoint}", question)
+    assert "http://jitsi.org/ssrc-rewriting-1" in [x.get("var") for x in answer[0]]
+
+
+async def test_a_session_that_was_ended_is_followed_by_a_new_one(ann: Caller, focus: Focus) -> None:
+    endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    await sees_and_hears(ann)
+    await focus.terminate(endpoint)
+    before = ann.terminal.frames_received
+    await focus.initiate(endpoint)
+    await until("Ann gets a picture again", lambda: ann.terminal.frames_received > before + 15)
+    before = ann.terminal.frames_received
+    await focus.initiate(endpoint, "transport-replace")
+    assert focus.actions("transport-accept") == 1
+    await until("Ann gets a picture over the new way", lambda: ann.terminal.frames_received > before + 15)
+    assert not ann.ended
+
+
+async def test_a_peer_connection_that_fails_is_made_anew(ann: Caller, focus: Focus) -> None:
+    endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    await sees_and_hears(ann)
+    assert ann.session is not None
+    ann.session.peer_state("jitsi-1-1", "failed")
+    await until("a new session is asked for", lambda: focus.actions("session-terminate"))
+    bridge = focus.jingle[-1][1].find(f"{{{stanzas.FOCUS}}}bridge-session")
+    assert bridge is not None
+    assert (bridge.get("id"), bridge.get("restart")) == ("b1", "true")
+    await focus.initiate(endpoint)
+    await until("the new one is connected", lambda: "jitsi-1-2" in ann.connected)
+    assert not ann.ended
+
+
+async def test_a_focus_that_makes_no_new_session_is_asked_by_a_new_visit(
+    ann: Caller, focus: Focus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visit, "RESTART_S", 0.5)
+    endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    await sees_and_hears(ann)
+    assert ann.session is not None
+    ann.session.peer_state("jitsi-1-1", "failed")
+    await until("Ann is back", lambda: len(focus.requests) > 2)
+    assert not ann.ended
+
+
+async def test_a_broken_channel_is_made_again_and_says_what_is_wanted(ann: Caller, focus: Focus) -> None:
+    endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    await until("the picture is asked for", lambda: focus.constraints)
+    focus.said.clear()
+    await focus.break_channel()
+    await until("the picture is asked for again", lambda: focus.constraints.get("lastN") == 1)
+
+
+async def test_a_shared_screen_is_preferred_while_there_is_one(
+    ann: Caller, focus: Focus, server: ProsodyServer
+) -> None:
+    endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    async with guest(server, "Bob", "bbbbbbbb") as bob:
+        share(bob, muted=False)
+        await until(
+            "the screen is asked for", lambda: focus.constraints.get("selectedSources") == ["bbbbbbbb-v1"]
+        )
+        share(bob, muted=True)
+        await until("the speaker is asked for", lambda: focus.constraints.get("selectedSources") == [])
+        share(bob, muted=False)
+        await until(
+            "the screen is asked for", lambda: focus.constraints.get("selectedSources") == ["bbbbbbbb-v1"]
+        )
+    await until("the speaker is asked for", lambda: focus.constraints.get("selectedSources") == [])
+
+
+def share(bob: Guest, *, muted: bool) -> None:
+    presence = muc.presence(bob.me, join=True)
+    info = presence.find(f"{{{stanzas.CLIENT}}}SourceInfo")
+    assert info is not None
+    info.text = json.dumps({"bbbbbbbb-v1": {"muted": muted, "videoType": "desktop"}})
+    bob.connection.send(presence)
+
+
+async def test_a_peer_to_peer_session_is_declined_and_others_cannot_speak_for_the_focus(
+    ann: Caller, focus: Focus, server: ProsodyServer
+) -> None:
+    endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    await sees_and_hears(ann)
+    async with guest(server, "Bob", "bbbbbbbb") as bob:
+        bob.join()
+        await until("Bob is in the room", lambda: bob.sees("Bob"))
+        sid = jingle.Session("session-initiate", "p2p", "bob")
+        offer = jingle_sdp.session_accept(
+            sid, "v=0\r\nm=audio 9 X 1\r\na=ice-ufrag:a\r\n", WHO, "session-initiate"
+        )
+        await bob.connection.iq("set", f"{ROOM}/{endpoint}", offer)
+        await until("it is declined", lambda: [s for s in bob.stanzas if declines(s)])
+        with pytest.raises(Exception, match="item-not-found"):
+            await bob.connection.iq("set", f"{ROOM}/{endpoint}", jingle_sdp.session_terminate("s1", "gone"))
+    before = ann.terminal.frames_received
+    await until("the picture goes on", lambda: ann.terminal.frames_received > before + 15)
+
+
+WHO = jingle_sdp.Accepting("bob", "bbbbbbbb")
+
+
+def declines(stanza: Element) -> bool:
+    return (
+        stanza.find(f"{{{jingle.JINGLE}}}jingle/{{{jingle.JINGLE}}}reason/{{{jingle.JINGLE}}}decline")
+        is not None
+    )
+
+
+async def test_nonsense_from_focus_and_bridge_costs_nothing(ann: Caller, focus: Focus) -> None:
+    endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    await sees_and_hears(ann)
+    for attributes in ({}, {"action": "session-initiate"}, {"action": "source-add", "sid": "x"}):
+        stanza = element(jingle.JINGLE, "jingle", attributes, element(jingle.JINGLE, "content"))
+        with pytest.raises(Exception, match="bad-request"):
+            await focus.connection.iq("set", f"{ROOM}/{endpoint}", stanza)
+    for text in ("", "[" * 5000, '{"colibriClass":"VideoSourcesMap"}', '{"colibriClass":"ServerHello"}'):
+        await focus.say(text)
+    before = ann.terminal.frames_received
+    await until("the picture goes on", lambda: ann.terminal.frames_received > before + 15)
+    assert not ann.ended
+
+
+async def test_who_is_muted_by_a_moderator_is_shown_as_muted(
+    ann: Caller, focus: Focus, server: ProsodyServer
+) -> None:
+    endpoint = await join(ann, focus)
+    async with guest(server, "Bob", "bbbbbbbb") as bob:
+        bob.join()
+        await until("Bob sees Ann", lambda: bob.sees("Ann"))
+        mute = element("http://jitsi.org/jitmeet/audio", "mute", {"jid": f"{ROOM}/{endpoint}"}, text="true")
+        await focus.connection.iq("set", f"{ROOM}/{endpoint}", mute)
+        muted = Source(f"{endpoint}-a0", True)
+        await until("Bob sees her muted", lambda: (a := bob.sees("Ann")) and muted in a.sources)
+
+
+@pytest.mark.parametrize("how", ["kicked", "room-closed"])
+async def test_who_is_put_out_ends_with_that_reason(ann: Caller, focus: Focus, how: str) -> None:
+    endpoint = await join(ann, focus)  # the focus made the room: it may do all
+    kick = element(ADMIN, "query", None, element(ADMIN, "item", {"nick": endpoint, "role": "none"}))
+    close = element(OWNER, "query", None, element(OWNER, "destroy"))
+    await focus.connection.iq("set", ROOM, kick if how == "kicked" else close)
+    await until("the call has ended", lambda: ann.ended == [how])
+
+
+async def test_calls_stay_and_come_back_when_prosody_restarts(
+    ann: Caller, focus: Focus, server: ProsodyServer
+) -> None:
+    endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    await sees_and_hears(ann)
+    await server.kill()
+    await server.start()
+    await until("Ann is back", lambda: len(focus.requests) > 2)
+    await until("she is in the room", lambda: ann.session is not None and new_endpoint(ann, endpoint))
+    before = ann.terminal.frames_received
+    await focus.initiate(endpoint_of(ann))
+    await until("Ann gets a picture again", lambda: ann.terminal.frames_received > before + 15)
+    assert not ann.ended
+
+
+def new_endpoint(ann: Caller, old: str) -> bool:
+    session: object = ann.session
+    inside = session._visit if isinstance(session, Stay) else None
+    if not isinstance(inside, visit.Visit) or inside._joined is None:
+        return False
+    return inside._room.inside and inside._room.me.endpoint != old
+
+
+async def test_a_conference_that_stays_away_ends_the_call(
+    ann: Caller, focus: Focus, server: ProsodyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stay, "GIVE_UP_S", 1.0)
+    await join(ann, focus)
+    await server.kill()
+    await until("the call has ended", lambda: ann.ended == ["conference-lost"], 40)
+
+
+async def test_who_may_not_begin_a_meeting_is_refused(ann: Caller, focus: Focus) -> None:
+    focus.status = 403
+    with pytest.raises(RoomRefused, match="hosts"):
+        await join(ann, focus)
+    assert ann.session is None
+
+
+async def test_a_room_with_a_password_refuses(ann: Caller, focus: Focus) -> None:
+    await focus.enter()
+    form, kind = "jabber:x:data", "http://jabber.org/protocol/muc#roomconfig"
+    wanted = {
+        "FORM_TYPE": kind,
+        "muc#roomconfig_passwordprotectedroom": "1",
+        "muc#roomconfig_roomsecret": "1",
+    }
+    fields = (element(form, "field", {"var": k}, element(form, "value", text=v)) for k, v in wanted.items())
+    await focus.connection.iq(
+        "set", ROOM, element(OWNER, "query", None, element(form, "x", {"type": "submit"}, *fields))
+    )
+    with pytest.raises(RoomRefused, match="password") as refused:
+        await join(ann, focus)
+    assert refused.value.status == 403
+
+
+async def test_a_jitsi_that_is_not_there_is_unavailable() -> None:
+    access = ConferenceAccess(platform="jitsi", url=f"http://127.0.0.1:{free_port()}", turn="never")
+    async with caller(LOW) as ann:
+        with pytest.raises(ConferenceUnavailable, match=r"127\.0\.0\.1"):
+            await JitsiDriver(access, "g").join(Participant("demo", "Ann"), ann.worker, ann.ended.append)
