@@ -125,6 +125,13 @@ def test_the_latest_speaker_is_asked_for_and_a_shared_screen_is_pinned() -> None
     assert json.loads(bridge.receiver_constraints(bridge.wanted_of(False, 720, ["b-v1"])))["lastN"] == 0
 
 
+def test_the_map_keeps_what_it_is_not_told_anew_of() -> None:
+    ann, bob = bridge.MappedSource("a-v0", "a", 5), bridge.MappedSource("b-v0", "b", 6)
+    streams = bridge.streams_after(bridge.streams_after({}, [ann]), [bob])
+    assert streams == {"a-v0": 5, "b-v0": 6}
+    assert bridge.streams_after(streams, [bridge.MappedSource("c-v0", "c", 5)]) == {"b-v0": 6, "c-v0": 5}
+
+
 def test_a_ping_is_answered_to_its_sender() -> None:
     answer = json.loads(bridge.ping_response(bridge.PingRequest("a", 3)))
     assert answer["to"] == "a"

@@ -6,7 +6,7 @@ Source: the ``BridgeChannelMessage`` types of Jitsi Videobridge; JSON objects wi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class MappedSource:
 
 @dataclass(frozen=True, slots=True)
 class SourcesMap:
-    """The whole map of one medium (``VideoSourcesMap``, ``AudioSourcesMap``)."""
+    """News of the map of one medium (``VideoSourcesMap``, ``AudioSourcesMap``): others stay as they were."""
 
     medium: str
     mapped: tuple[MappedSource, ...]
@@ -132,6 +132,16 @@ def parse_message(text: str) -> Message | None:
         case "EndpointMessage":
             return _ping(data)
     return None
+
+
+def streams_after(streams: Mapping[str, int], mapped: Sequence[MappedSource]) -> dict[str, int]:
+    """Source -> SSRC after news of the map; an SSRC that is given anew is no longer of the source before.
+
+    A source that was mapped once keeps its SSRC until that is needed for another.
+    """
+    given = {one.ssrc for one in mapped}
+    kept = {source: ssrc for source, ssrc in streams.items() if ssrc not in given}
+    return {**kept, **{one.source: one.ssrc for one in mapped}}
 
 
 def _ping(data: dict[str, Any]) -> PingRequest | None:

@@ -57,12 +57,11 @@ class MediaSession:
         self._watchdog: asyncio.TimerHandle | None = None
         self._streams: dict[str, int] = {}
         self._forwarded: tuple[str, ...] = ()
-        self._shown: tuple[str, int] | None = None
+        self._shown: int | None = None
+        self._told: int | None = None
         self._created = False
         self.failed: str | None = None
         """Why the session must be made anew."""
-        self.switched = False
-        """The picture's source has changed: the worker must be told."""
 
     @property
     def sid(self) -> str:
@@ -126,11 +125,11 @@ class MediaSession:
             self._watch(RECOVER_S, f"the peer connection was disconnected for {RECOVER_S:g} s")
 
     async def show(self) -> None:
-        """Tell the worker that the picture's source has changed, if it has."""
-        if self.switched:
-            self.switched = False
+        """Tell the worker which stream is the picture, when it is another one."""
+        if self._told != self._shown:
+            self._told = self._shown
             try:
-                await self._medium.worker.video_switched()
+                await self._medium.worker.show_video(self._shown)
             except MediaError as e:
                 raise VisitLost(str(e)) from e
 
@@ -170,7 +169,7 @@ class MediaSession:
     def _on_message(self, message: bridge.Message) -> None:
         match message:
             case bridge.SourcesMap("video", mapped):
-                self._streams = {one.source: one.ssrc for one in mapped}
+                self._streams = bridge.streams_after(self._streams, mapped)
                 self._look()
             case bridge.ForwardedSources(sources):
                 self._forwarded = sources
@@ -190,11 +189,7 @@ class MediaSession:
     def _look(self) -> None:
         """Which stream is the picture now."""
         source = next((x for x in self._forwarded if x in self._streams), None)
-        if source is None:
-            return
-        shown = (source, self._streams[source])
-        if shown != self._shown:
-            log.info("picture follows", source=source, ssrc=shown[1])
-            self.switched = self._shown is not None
-            self._shown = shown
+        if source is not None and self._streams[source] != self._shown:
+            self._shown = self._streams[source]
+            log.info("picture follows", source=source, ssrc=self._shown)
             self._medium.wake()

@@ -9,6 +9,8 @@ from sipmediadeploy.gateway.conference.jitsi.muc import Left, Member, Refused, S
 
 FOCUS_NICK = "focus"
 MAX_MEMBERS = 2000
+MAX_NAMES = 12
+UNNAMED = "Fellow Jitster"
 
 
 class Room:
@@ -31,6 +33,11 @@ class Room:
     def focus(self) -> str:
         """The focus's JID in the room."""
         return f"{self.me.room}/{FOCUS_NICK}"
+
+    def others(self) -> tuple[str, ...]:
+        """The names of the others, as Jitsi writes them."""
+        found = (m for m in self.members.values() if not m.is_self and m.endpoint != FOCUS_NICK)
+        return tuple(m.name or UNNAMED for m in found)[:MAX_NAMES]
 
     def hear(self, presence: Element) -> bool:
         """Take a presence stanza; False: it does not concern the room."""

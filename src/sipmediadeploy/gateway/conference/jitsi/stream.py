@@ -148,7 +148,11 @@ def _without_query(error: Exception) -> str:
     """The error's text; it may quote the address, whose query holds the token."""
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"HTTP {error.status} {error.message}"
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectionError | OSError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return str(error.os_error.strerror or error.os_error)
+    if isinstance(error, aiohttp.ClientConnectionError | OSError):
         return str(error) or type(error).__name__
     return type(error).__name__
 

@@ -28,7 +28,7 @@ from sipmediadeploy.gateway.conference.jitsi.stanzas import local_name, split_na
 from sipmediadeploy.gateway.conference.jitsi.stay import VisitLost, VisitOver
 from sipmediadeploy.gateway.conference.jitsi.stream import Login, LoginRefused, XmppLost
 from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection, XmppError
-from sipmediadeploy.gateway.media.api import IceServers, MediaWorker
+from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaWorker
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +71,7 @@ class Visit:
         self._pending: deque[jingle.Session] = deque(maxlen=MAX_PENDING)
         self._media: MediaSession | None = None
         self._sessions = 0
+        self._card: tuple[str, tuple[str, ...]] | None = None
         self._restart_by: float | None = None
         self._wake = asyncio.Event()
 
@@ -148,6 +149,7 @@ class Visit:
             while self._pending:
                 await self._take(self._pending.popleft())
             await self._mend()
+            await self._describe()
             if self._media is not None:
                 self._media.want(self._wanted())
                 await self._media.show()
@@ -186,6 +188,16 @@ class Visit:
     def _wanted(self) -> bridge.Wanted:
         screens = muc.screen_shares(self._room.members.values())
         return bridge.wanted_of(self._plan.who.video, self._plan.max_height, screens)
+
+    async def _describe(self) -> None:
+        """What the terminal sees while nobody sends video: the room and who is in it."""
+        card = (self._plan.who.room, self._room.others())
+        if self._plan.who.video and card != self._card:
+            self._card = card
+            try:
+                await self._plan.worker.describe(*card)
+            except MediaError as e:
+                raise VisitLost(str(e)) from e
 
     async def _take(self, session: jingle.Session) -> None:
         match session.action:
