@@ -19,6 +19,10 @@ pytestmark = pytest.mark.integration
 
 CARD = (28, 36, 51)
 """Its background; the writing brightens the mean a little."""
+H264 = (
+    "a=rtpmap:107 H264/90000\r\na=fmtp:107 packetization-mode=1;profile-level-id=42e01f\r\n"
+    "a=rtcp-fb:107 nack pli\r\na=rtpmap:96"
+)
 
 
 class Vp8Sender:
@@ -40,18 +44,25 @@ class Vp8Sender:
             Gst.PadProbeType.EVENT_UPSTREAM, self._upstream
         )
 
-    async def connect(self, receiver: Side) -> None:
-        """Offer, and take the worker's answer."""
+    async def connect(self, receiver: Side, *, h264_too: bool = False) -> None:
+        """Offer VP8, or H.264 and VP8 as a bridge does that forwards what others send; take the answer."""
         self._pipeline.set_state(Gst.State.PLAYING)
         encoder = self._pipeline.get_by_name("encoder").get_static_pad("src")
         await until("the sender's caps are known", encoder.get_current_caps)
-        await receiver.worker.create_peer("vp8", IceServers(), send=False)
+        await receiver.worker.create_peer("vp8", IceServers(), send=h264_too)
         reply = self._ask("create-offer", None)  # owns the offer
         self._ask("set-local-description", reply.get_value("offer"))
         state = GstWebRTC.WebRTCICEGatheringState.COMPLETE
         await until("candidates", lambda: self._webrtc.get_property("ice-gathering-state") == state)
         description = self._webrtc.get_property("local-description").sdp.as_text()
-        _, answer = GstSdp.SDPMessage.new_from_text(await receiver.worker.answer("vp8", description))
+        if h264_too:
+            description = description.replace("SAVPF 96", "SAVPF 107 96").replace("a=rtpmap:96", H264, 1)
+        said = await receiver.worker.answer("vp8", description)
+        if h264_too:
+            assert "a=rtpmap:107 H264" in said
+            said = re.sub(r"a=(fmtp|rtcp-fb):107[^\r]*\r\n", "", said.replace("SAVPF 107", "SAVPF 96"))
+            said = said.replace("a=rtpmap:107 H264", "a=rtcp-fb:96 nack pli\r\na=rtpmap:96 VP8")
+        _, answer = GstSdp.SDPMessage.new_from_text(said)
         self._ask(
             "set-remote-description",
             GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, answer),
@@ -112,6 +123,13 @@ async def test_vp8_is_transcoded_and_switched_with_what_is_passed_through() -> N
             asked = b.terminal.keyframes_received
             b.terminal.ask_keyframe()
             await until("b gets a key frame", lambda: b.terminal.keyframes_received > asked, 3)
+
+
+async def test_vp8_is_shown_where_the_worker_itself_sends_h264() -> None:
+    with vp8(GREEN) as green:
+        async with side(HIGH, BLUE) as b:
+            await green.connect(b, h264_too=True)
+            await until("b sees green", lambda: b.terminal.sees(GREEN))
 
 
 async def test_the_stream_that_is_named_is_shown() -> None:

@@ -52,12 +52,12 @@ a=ssrc:12 cname:x
 """
 
 
-def test_webrtcbin_sees_one_h264_format_without_a_profile() -> None:
+def test_webrtcbin_sees_one_h264_format_without_a_profile_and_then_vp8() -> None:
     video = parse_sdp(for_webrtcbin(parse_sdp(BROWSER))).media[1]
-    assert video.formats == (108, 109)
+    assert video.formats == (108, 96, 97, 109)
     assert video.attribute("fmtp", 108) == "packetization-mode=1"
     assert video.attribute("fmtp", 109) == "apt=108"
-    assert not any(":96" in x or ":102" in x for x in video.lines)
+    assert not any(":102" in x or ":125" in x for x in video.lines)
 
 
 def test_webrtcbin_sees_only_candidates_that_can_work() -> None:

@@ -87,6 +87,7 @@ class Peer:
         self._sending: dict[int, _Sending] = {}
         self._pads: list[Pad] = []
         self._buffers: dict[int, Any] = {}
+        self._payload_types: dict[int, Any] = {}
         self._candidates: list[tuple[int, str]] = []
         self._gathered = threading.Event()
         self._state = "new"
@@ -105,6 +106,7 @@ class Peer:
         rtpbin.set_property("rtcp-sync-send-time", False)
         rtpbin.set_property("max-ts-offset-adjustment", SYNC_STEP_NS)
         rtpbin.connect("new-jitterbuffer", self._new_jitterbuffer)
+        rtpbin.connect("request-pt-map", self._payload_caps)
         w.connect("on-ice-candidate", self._candidate)
         w.connect("on-new-transceiver", _repair_video)
         w.connect("notify::ice-gathering-state", self._gathering)
@@ -249,6 +251,7 @@ class Peer:
         result, message = GstSdp.SDPMessage.new_from_text(for_webrtcbin(remote))
         if result != GstSdp.SDPResult.OK:
             raise MediaError("the remote SDP can't be parsed")
+        self._payload_types |= _caps_of(message)
         description = GstWebRTC.WebRTCSessionDescription.new(kind, message)
         self._ask("set-remote-description", description)
 
@@ -298,6 +301,14 @@ class Peer:
                 self._uplink.request_keyframe()
         return False
 
+    def _payload_caps(self, _rtpbin: Any, _session: int, payload_type: int) -> Any:
+        """Take all that the remote side said it may send.
+
+        webrtcbin knows the one codec of each section that its own description names; a bridge that forwards
+        others' streams sends any that was offered.
+        """
+        return self._payload_types.get(payload_type)
+
     def _new_jitterbuffer(self, _rtpbin: Any, buffer: Any, _session: int, ssrc: int) -> None:
         buffer.set_property("do-retransmission", False)  # on audio it would only make false NACKs
         self._buffers[ssrc] = buffer
@@ -322,6 +333,21 @@ class Peer:
         if pad in self._pads and not self._closed:
             self._pads.remove(pad)
             GLib.idle_add(self._events.removed, pad)
+
+
+def _caps_of(message: Any) -> dict[int, Any]:
+    """RTP caps of all payload types in a description."""
+    found = {}
+    for index in range(message.medias_len()):
+        media = message.get_media(index)
+        for position in range(media.formats_len()):
+            number = media.get_format(position)
+            caps = media.get_caps_from_media(int(number)) if number.isdigit() else None
+            if caps is not None:
+                media.attributes_to_caps(caps)
+                text = caps.to_string().replace("application/x-unknown", "application/x-rtp", 1)
+                found[int(number)] = Gst.Caps.from_string(text)
+    return found
 
 
 def _send_at_once(_webrtc: Any, element: Element) -> None:

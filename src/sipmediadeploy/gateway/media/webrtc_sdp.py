@@ -116,14 +116,15 @@ def _without_profile(section: Section) -> Section:
 
 
 def _only_usable_video(section: Section) -> Section:
-    """Keep H.264 packetization-mode 1 and its retransmission, when there is any."""
-    keep = section.payload_type("H264") if section.kind == "video" else None
-    if keep is None:
+    """Keep one H.264 (packetization-mode 1), if there is any, then one VP8, and their retransmission."""
+    if section.kind != "video" or section.payload_type("H264") is None:
         return section
-    rtx = {pt for pt in section.formats if (section.attribute("fmtp", pt) or "").strip() == f"apt={keep}"}
-    drop = {str(pt) for pt in section.formats if pt != keep and pt not in rtx}
+    kept = [pt for codec in ("H264", "VP8") if (pt := section.payload_type(codec)) is not None]
+    repairs = {f"apt={pt}" for pt in kept}
+    kept += [pt for pt in section.formats if (section.attribute("fmtp", pt) or "").strip() in repairs]
+    drop = {str(pt) for pt in section.formats if pt not in kept}
     head, lines = section.lines[0].split(" "), section.lines[1:]
-    head = head[:3] + [f for f in head[3:] if f not in drop]
+    head = head[:3] + [str(pt) for pt in kept]
     return Section(
         (
             " ".join(head),
@@ -137,7 +138,7 @@ def _only_usable_video(section: Section) -> Section:
 
 
 def for_webrtcbin(remote: Description) -> str:
-    """The remote description as webrtcbin may see it: one H.264 format, no profile, usable candidates."""
+    """The remote description as webrtcbin may see it: one H.264, one VP8, no profile, usable candidates."""
     media = []
     for section in remote.media:
         section = _without_profile(_only_usable_video(section))
