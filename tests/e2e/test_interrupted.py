@@ -38,7 +38,8 @@ def small(stack: RunningStack) -> Iterator[RunningStack]:
 def _interrupt(stack: RunningStack, word: str) -> tuple[int, str]:
     """Bring it up and press Ctrl-C when a line with ``word`` is printed; exit code and output."""
     process = subprocess.Popen(
-        stack.command("up"),
+        # Of a job in the background, a shell's children ignore Ctrl-C from their start.
+        ["env", "--default-signal=INT", *stack.command("up")],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
