@@ -46,6 +46,8 @@ class Focus:
         self._connection: XmppConnection | None = None
         self._channels: set[web.WebSocketResponse] = set()
         self.port = port
+        self.video_ssrc = 0
+        """Of the latest session."""
         self.status = 200
         """What conference requests are answered with."""
         self.not_ready = 1
@@ -95,6 +97,8 @@ class Focus:
         offer = await worker.offer(peer)
         session = Session(action, self._sid, f"focus@{DOMAIN}/focus")
         made = session_accept(session, offer, Accepting("nobody", "jvb", last_n=None), action)
+        video = parse_jingle(made, "").content("video")
+        self.video_ssrc = video.sources[0].ssrc if video is not None else 0
         url = f"ws://127.0.0.1:{self.port}/colibri-ws/{self._sessions}?pwd=x"
         for transport in made.iter(f"{{{jingle.ICE}}}transport"):
             transport.append(element(jingle.COLIBRI, "web-socket", {"url": url}))

@@ -167,6 +167,34 @@ def share(bob: Guest, *, muted: bool) -> None:
     bob.connection.send(presence)
 
 
+async def forward(ann: Caller, focus: Focus, source: str) -> None:
+    """Tell of two sources, of which ``s-v0`` is what comes, and that one is forwarded."""
+    await until("the channel is open", lambda: focus.constraints)
+    for name, ssrc in (("s-v0", focus.video_ssrc), ("o-v0", 12345)):
+        mapped = {"source": name, "owner": name[0], "ssrc": ssrc}
+        await focus.say(json.dumps({"colibriClass": "VideoSourcesMap", "mappedSources": [mapped]}))
+    await focus.say(json.dumps({"colibriClass": "ForwardedSources", "forwardedSources": [source]}))
+
+
+async def test_while_what_is_forwarded_does_not_come_the_terminal_sees_a_card(
+    ann: Caller, focus: Focus
+) -> None:
+    await focus.initiate(await join(ann, focus))
+    await sees_and_hears(ann)
+    await forward(ann, focus, "o-v0")
+    await until("the picture is a card", lambda: not ann.terminal.sees(BLUE))
+
+
+@pytest.mark.xfail(strict=True, reason="a worker that sends and receives on one peer asks for no key frame")
+async def test_a_source_that_is_forwarded_again_is_seen_again(ann: Caller, focus: Focus) -> None:
+    await focus.initiate(await join(ann, focus))
+    await sees_and_hears(ann)
+    await forward(ann, focus, "o-v0")
+    await until("the picture is a card", lambda: not ann.terminal.sees(BLUE))
+    await forward(ann, focus, "s-v0")
+    await until("Ann sees the room again", lambda: ann.terminal.sees(BLUE), 10)
+
+
 async def test_a_peer_to_peer_session_is_declined_and_others_cannot_speak_for_the_focus(
     ann: Caller, focus: Focus, server: ProsodyServer
 ) -> None:
