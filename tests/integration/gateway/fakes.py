@@ -49,7 +49,7 @@ class FakeWorker:
 
     async def create_peer(self, peer: str, ice: IceServers, *, send: bool) -> None: ...
 
-    async def offer(self, peer: str) -> str:
+    async def offer(self, peer: str, *, receive: bool = False) -> str:
         return ""
 
     async def set_answer(self, peer: str, sdp: str) -> None: ...

@@ -94,7 +94,7 @@ class Focus:
         peer, self._sid = f"bridge-{self._sessions}", f"s{self._sessions}"
         worker = self._media.worker
         await worker.create_peer(peer, IceServers(), send=True)
-        offer = await worker.offer(peer)
+        offer = await worker.offer(peer, receive=True)
         session = Session(action, self._sid, f"focus@{DOMAIN}/focus")
         made = session_accept(session, offer, Accepting("nobody", "jvb", last_n=None), action)
         video = parse_jingle(made, "").content("video")
@@ -111,8 +111,7 @@ class Focus:
             10,
         )
         answer = sdp_offer(parse_jingle(self.jingle[-1][1], "him"), Choices())
-        answer = answer.replace("a=setup:active", "a=setup:passive").replace("a=sendrecv", "a=recvonly")
-        await worker.set_answer(peer, answer)
+        await worker.set_answer(peer, answer.replace("a=setup:active", "a=setup:passive"))
 
     async def terminate(self, endpoint: str) -> None:
         """End the session, as with somebody who is alone."""

@@ -185,7 +185,6 @@ async def test_while_what_is_forwarded_does_not_come_the_terminal_sees_a_card(
     await until("the picture is a card", lambda: not ann.terminal.sees(BLUE))
 
 
-@pytest.mark.xfail(strict=True, reason="a worker that sends and receives on one peer asks for no key frame")
 async def test_a_source_that_is_forwarded_again_is_seen_again(ann: Caller, focus: Focus) -> None:
     await focus.initiate(await join(ann, focus))
     await sees_and_hears(ann)

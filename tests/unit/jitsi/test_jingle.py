@@ -57,7 +57,7 @@ def test_the_offer_has_one_section_a_medium_with_the_codecs_that_are_used() -> N
     media = parse_sdp(offer).media
     assert [m.lines[0] for m in media] == [
         "m=audio 9 UDP/TLS/RTP/SAVPF 111",
-        "m=video 9 UDP/TLS/RTP/SAVPF 107 99",
+        "m=video 9 UDP/TLS/RTP/SAVPF 107 100 99 96",
     ]
     assert "a=group:BUNDLE audio video" in offer
     video = media[1]
@@ -77,7 +77,7 @@ def test_other_choices_make_other_offers() -> None:
     assert "m=video 9 UDP/TLS/RTP/SAVPF 107 100 99 96" in both
     assert f"a=extmap:5 {TCC}" in both
     assert "a=rtcp-fb:107 transport-cc" in both
-    assert "SAVPF 107\r" in sdp_offer(session(), Choices(rtx=False))
+    assert "SAVPF 107 100\r" in sdp_offer(session(), Choices(rtx=False))
     no_video = sdp_offer(session(), Choices(video_codecs=("AV1",)))
     assert "m=video" not in no_video
     assert "a=group:BUNDLE audio\r" in no_video

@@ -125,8 +125,11 @@ class MediaWorker(Protocol):
         """Create the peer connection ``peer``; with ``send`` it carries the uplink."""
         ...
 
-    async def offer(self, peer: str) -> str:
-        """A complete SDP offer (candidates gathered) for the uplink: Opus and, with video, H.264."""
+    async def offer(self, peer: str, *, receive: bool = False) -> str:
+        """A complete SDP offer (candidates gathered) for the uplink: Opus and, with video, H.264.
+
+        Without ``receive`` it is ``sendonly``.
+        """
         ...
 
     async def set_answer(self, peer: str, sdp: str) -> None:

@@ -117,8 +117,10 @@ class Peer:
         pipeline.add(w)
         w.sync_state_with_parent()
 
-    def offer(self) -> str:
-        """A complete offer that sends the uplink.
+    def offer(self, receive: bool = False) -> str:
+        """A complete offer that sends the uplink; with ``receive`` its sections receive, too.
+
+        A peer connection that only sends must not get RTP: webrtcbin then stops receiving RTCP as well.
 
         Raises:
             MediaError: the peer was not made for sending, or webrtcbin makes no offer.
@@ -126,9 +128,10 @@ class Peer:
         if self._uplink is None:
             raise MediaError("this peer connection does not send: it makes no offer")
         if not self._sending:
-            self._send_audio(0, _OPUS_PT, _LEVEL_ID, _Direction.SENDONLY)
+            direction = _Direction.SENDRECV if receive else _Direction.SENDONLY
+            self._send_audio(0, _OPUS_PT, _LEVEL_ID, direction)
             if self._uplink.video is not None:
-                self._send_video(1, _H264_PT, _Direction.SENDONLY)
+                self._send_video(1, _H264_PT, direction)
         local = self._make("offer")
         return for_platform(local, self._candidates, {_H264_PT: self._uplink.profile_level_id}, offer=True)
 

@@ -87,6 +87,9 @@ class Picture:
         """Show this stream once it is there; None: the newest one."""
         with self._lock:
             self._wanted, self._since = ssrc, time.monotonic()
+            for stream in self._streams.values():
+                if stream.ssrc == ssrc:  # it is said to begin: its first IDR must not be missed
+                    stream.alive_at = self._since
         self._choose()
 
     def add_h264(self, pad: Pad, ssrc: int) -> None:

@@ -104,9 +104,9 @@ class WorkerProcess:
         """Create a peer connection."""
         await self._request("create_peer", {"peer": peer, "ice": asdict(ice), "send": send})
 
-    async def offer(self, peer: str) -> str:
+    async def offer(self, peer: str, *, receive: bool = False) -> str:
         """A complete SDP offer."""
-        return str(await self._request("offer", {"peer": peer}, NEGOTIATION_LIMIT_S))
+        return str(await self._request("offer", {"peer": peer, "receive": receive}, NEGOTIATION_LIMIT_S))
 
     async def set_answer(self, peer: str, sdp: str) -> None:
         """The remote answer."""

@@ -77,7 +77,7 @@ class Worker:
             case "create_peer":
                 graph.create_peer(given["peer"], wire.ice_from_wire(given["ice"]), given["send"])
             case "offer":
-                return graph.peer(given["peer"]).offer()
+                return graph.peer(given["peer"]).offer(given["receive"])
             case "set_answer":
                 graph.peer(given["peer"]).set_answer(given["sdp"])
             case "answer":

@@ -23,7 +23,7 @@ TRANSPORT_WIDE_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc
 class Choices:
     """What of the focus's offer is used."""
 
-    video_codecs: tuple[str, ...] = ("H264",)
+    video_codecs: tuple[str, ...] = ("H264", "VP8")
     """Best first; what the media worker can show."""
     rtx: bool = True
     tcc: bool = False
