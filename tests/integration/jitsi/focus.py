@@ -46,6 +46,8 @@ class Focus:
         self._connection: XmppConnection | None = None
         self._channels: set[web.WebSocketResponse] = set()
         self.port = port
+        self.terminal = media.terminal
+        """What is heard and seen of the participant."""
         self.video_ssrc = 0
         """Of the latest session."""
         self.status = 200

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -21,7 +22,7 @@ from tests.integration.conference.guests import caller
 from tests.integration.jitsi.focus import Focus, running_focus
 from tests.integration.jitsi.guests import ROOM, Guest, guest
 from tests.integration.jitsi.prosody_server import ProsodyServer, free_port, needs_prosody, running_prosody
-from tests.integration.media_terminal import BLUE, RED, until, until_async
+from tests.integration.media_terminal import BLUE, RED, amplitude, until, until_async
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 LOW, HIGH = 440.0, 1000.0
@@ -240,10 +241,12 @@ async def test_nonsense_from_focus_and_bridge_costs_nothing(ann: Caller, focus: 
     assert not ann.ended
 
 
-async def test_who_is_muted_by_a_moderator_is_shown_as_muted(
+async def test_who_is_muted_by_a_moderator_is_silent_and_shown_as_muted(
     ann: Caller, focus: Focus, server: ProsodyServer
 ) -> None:
     endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    await until_async("she is heard", lambda: focus.terminal.hears(LOW))
     async with guest(server, "Bob", "bbbbbbbb") as bob:
         bob.join()
         await until("Bob sees Ann", lambda: bob.sees("Ann"))
@@ -251,6 +254,37 @@ async def test_who_is_muted_by_a_moderator_is_shown_as_muted(
         await focus.connection.iq("set", f"{ROOM}/{endpoint}", mute)
         muted = Source(f"{endpoint}-a0", True)
         await until("Bob sees her muted", lambda: (a := bob.sees("Ann")) and muted in a.sources)
+        await until_async("nothing is heard of her", focus_hears_nothing(focus))
+        mute.text = "false"
+        await focus.connection.iq("set", f"{ROOM}/{endpoint}", mute)
+        await until_async("she is heard again", lambda: focus.terminal.hears(LOW))
+
+
+def focus_hears_nothing(focus: Focus) -> Callable[[], Awaitable[bool]]:
+    async def silent() -> bool:
+        return amplitude(await focus.terminal.listen(), LOW) < 0.01
+
+    return silent
+
+
+async def test_a_picture_that_nobody_watches_is_not_sent(ann: Caller, focus: Focus) -> None:
+    endpoint = await join(ann, focus)
+    await focus.initiate(endpoint)
+    await until("she is seen", lambda: focus.terminal.sees(RED))
+    wanted = {"colibriClass": "SenderSourceConstraints", "sourceName": f"{endpoint}-v0"}
+    await focus.say(json.dumps({**wanted, "maxHeight": 0}))
+
+    async def no_picture_comes() -> bool:
+        before = focus.terminal.frames_received
+        await asyncio.sleep(0.7)
+        return focus.terminal.frames_received == before
+
+    await until_async("no picture comes", no_picture_comes, 10)
+    assert await focus.terminal.hears(LOW)
+    frames, keyframes = focus.terminal.frames_received, focus.terminal.keyframes_received
+    await focus.say(json.dumps({**wanted, "maxHeight": 360}))
+    await until("the picture goes on", lambda: focus.terminal.frames_received > frames + 5, 10)
+    await until("it has begun anew", lambda: focus.terminal.keyframes_received > keyframes, 5)
 
 
 @pytest.mark.parametrize("how", ["kicked", "room-closed"])

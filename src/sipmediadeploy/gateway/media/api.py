@@ -144,6 +144,10 @@ class MediaWorker(Protocol):
         """A trickled remote candidate (RFC 8838)."""
         ...
 
+    async def send_uplink(self, *, audio: bool, video: bool) -> None:
+        """What of the uplink goes out from now on; both do at first. A picture begins again with an IDR."""
+        ...
+
     async def video_switched(self) -> None:
         """The picture's source has changed: hold the picture back until an IDR, and ask for one."""
         ...

@@ -9,7 +9,17 @@ from typing import Any
 from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaStats, SipMedia, VideoStream
 from sipmediadeploy.gateway.media.card import Card
 from sipmediadeploy.gateway.media.downlink import Downlink
-from sipmediadeploy.gateway.media.gstreamer import GLib, Gst, Outlet, Pad, link, make, renew_key_requests
+from sipmediadeploy.gateway.media.gstreamer import (
+    Element,
+    GLib,
+    Gst,
+    Outlet,
+    Pad,
+    hold_until_idr,
+    link,
+    make,
+    renew_key_requests,
+)
 from sipmediadeploy.gateway.media.peer import Peer, PeerEvents, Uplink
 from sipmediadeploy.gateway.media.picture import Picture
 from sipmediadeploy.gateway.media.sip_leg import LegEvents, SipLeg, same_streams
@@ -35,6 +45,7 @@ class MediaGraph:
         self._timeout_s = 0.0
         self._heard = (0, 0.0)
         self._playing = False
+        self._dams: dict[Element, int] = {}
         self._pipeline = Gst.Pipeline.new(None)
         self._audio_up = make("tee", allow_not_linked=True)
         self._video_up = make("tee", allow_not_linked=True)
@@ -141,6 +152,18 @@ class MediaGraph:
         found = self._peers.pop(peer, None)
         if found is not None:
             found.close()
+
+    def send_uplink(self, audio: bool, video: bool) -> None:
+        """Hold sound or picture of the terminal back, or let it go out again."""
+        for tee, flows in ((self._audio_up, audio), (self._video_up, video)):
+            pad, dam = tee.get_static_pad("sink"), self._dams.pop(tee, None)
+            if dam is not None:
+                pad.remove_probe(dam)
+                if flows and tee is self._video_up:
+                    hold_until_idr(pad, self._request_terminal_keyframe)
+                    self._request_terminal_keyframe()
+            if not flows:
+                self._dams[tee] = pad.add_probe(Gst.PadProbeType.BUFFER, lambda *_: Gst.PadProbeReturn.DROP)
 
     def video_switched(self) -> None:
         """Hold the picture back until an IDR, and ask for one."""

@@ -120,6 +120,10 @@ class WorkerProcess:
         """A trickled remote candidate."""
         await self._request("add_candidate", {"peer": peer, "mline": mline, "candidate": candidate})
 
+    async def send_uplink(self, *, audio: bool, video: bool) -> None:
+        """Hold sound or picture of the terminal back, or let it go out again."""
+        await self._request("send_uplink", {"audio": audio, "video": video})
+
     async def video_switched(self) -> None:
         """The picture's source has changed."""
         await self._request("video_switched")

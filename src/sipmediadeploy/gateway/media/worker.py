@@ -84,6 +84,8 @@ class Worker:
                 return graph.peer(given["peer"]).answer(given["sdp"])
             case "add_candidate":
                 graph.peer(given["peer"]).add_candidate(given["mline"], given["candidate"])
+            case "send_uplink":
+                graph.send_uplink(given["audio"], given["video"])
             case "video_switched":
                 graph.video_switched()
             case "show_video":

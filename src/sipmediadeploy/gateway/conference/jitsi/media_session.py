@@ -58,6 +58,9 @@ class MediaSession:
         self._streams: dict[str, int] = {}
         self._forwarded: tuple[str, ...] = ()
         self._shown: int | None = None
+        self._watched = True
+        """Somebody wants our picture, as far as the bridge has said."""
+        self._sending: tuple[bool, bool] | None = None
         self._told: int | None = None
         self._created = False
         self.failed: str | None = None
@@ -124,14 +127,19 @@ class MediaSession:
         elif state == "disconnected":
             self._watch(RECOVER_S, f"the peer connection was disconnected for {RECOVER_S:g} s")
 
-    async def show(self) -> None:
-        """Tell the worker which stream is the picture, when it is another one."""
-        if self._told != self._shown:
-            self._told = self._shown
-            try:
+    async def tell(self, *, audio_muted: bool, video_muted: bool) -> None:
+        """Tell the worker which stream is the picture, and what of ours goes out, when that has changed."""
+        sending = (not audio_muted, not video_muted and self._watched)
+        try:
+            if self._told != self._shown:
+                self._told = self._shown
                 await self._medium.worker.show_video(self._shown)
-            except MediaError as e:
-                raise VisitLost(str(e)) from e
+            if self._sending != sending:
+                self._sending = sending
+                log.info("sending", sid=self._session.sid, audio=sending[0], video=sending[1])
+                await self._medium.worker.send_uplink(audio=sending[0], video=sending[1])
+        except MediaError as e:
+            raise VisitLost(str(e)) from e
 
     async def close(self) -> None:
         """Close channel and peer connection. Never raises."""
@@ -177,7 +185,9 @@ class MediaSession:
             case bridge.DominantSpeaker(endpoint):
                 log.debug("dominant speaker", endpoint=endpoint)
             case bridge.SenderSourceConstraints(source, max_height):
-                log.debug("our picture is wanted", source=source, max_height=max_height)
+                if source == f"{self._medium.endpoint}-v0":
+                    self._watched = max_height != 0
+                    self._medium.wake()
             case bridge.PingRequest():
                 if self._channel is not None:
                     self._channel.send(bridge.ping_response(message))

@@ -152,7 +152,8 @@ class Visit:
             await self._describe()
             if self._media is not None:
                 self._media.want(self._wanted())
-                await self._media.show()
+                me = self._room.me
+                await self._media.tell(audio_muted=me.audio_muted, video_muted=me.video_muted)
             wait = None if self._restart_by is None else self._restart_by - time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
@@ -302,9 +303,10 @@ class Visit:
             self._xmpp.send(stanzas.element(stanzas.CLIENT, "iq", attributes, decline))
 
     def _muted(self, what: str, muted: bool) -> None:
-        """A moderator has muted us: the bridge drops it already; the room must see it."""
+        """A moderator has muted us: nothing more is sent, and the room must see it."""
         log.info("muted by a moderator", room=self._address, what=what, muted=muted)
         me = self._room.me
         self._room.me = replace(me, audio_muted=muted) if what == "audio" else replace(me, video_muted=muted)
         with contextlib.suppress(XmppLost):
             self._xmpp.send(muc.presence(self._room.me, join=False))
+        self._wake.set()
