@@ -36,6 +36,9 @@ JOIN_S = 8.0
 """How long the room may take to answer our presence."""
 JOIN_TRIES = 3
 """The focus may just have left an empty room: it is asked again."""
+FOCUS_RETURNS_S = 3.0
+"""How long the focus is left alone when we return. It may have lost the same XMPP server, and a jicofo that
+is asked by HTTP before it has logged in again keeps a conference that it never joins, for good."""
 RESTART_S = 10.0
 """How long the focus may take to initiate the session anew that we asked for."""
 MAX_PENDING = 50
@@ -84,13 +87,16 @@ class Visit:
         try:
             self._connection = connection = await XmppConnection.open(login, self._on_stanza)
             connection.lost.add_done_callback(lambda _: self._wake.set())
+            if self._number > 1 and deployment.request_url:
+                await asyncio.sleep(FOCUS_RETURNS_S)
             me = Self(
                 room=self._address,
                 endpoint=muc.endpoint_id(connection.jid, secrets.token_hex(4)),
                 name=plan.who.display_name,
                 audio_muted=not plan.who.audio,
                 video_muted=not plan.who.video,
-                codecs=tuple(codec.lower() for codec in plan.choices.video_codecs),
+                # Only the best: browsers that know it choose it, and what the others send is transcoded.
+                codecs=(plan.choices.video_codecs[0].lower(),),
                 tcc=plan.choices.tcc,
                 sctp=plan.choices.data,
             )
