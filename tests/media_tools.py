@@ -56,9 +56,17 @@ def level_db(samples: NDArray[np.float64]) -> float:
     return max(-100.0, 10 * float(np.log10(mean))) if mean else -100.0
 
 
-def write_tone(path: Path, hz: float, seconds: float, rate: int = 48000, channels: int = 1) -> Path:
-    """A 16-bit WAV file with a sine at -12 dBFS, as Chromium's fake capture takes it."""
-    wave_form = np.sin(2 * np.pi * hz * np.arange(int(seconds * rate)) / rate) * 0.25 * 32767
+def write_tone(
+    path: Path, hz: float, seconds: float, rate: int = 48000, channels: int = 1, *, bursts: bool = False
+) -> Path:
+    """A 16-bit WAV file with a sine at -12 dBFS, as Chromium's fake capture takes it.
+
+    ``bursts``: 300 ms of it and 200 ms of silence in turn, which is more like speech.
+    """
+    at = np.arange(int(seconds * rate)) / rate
+    wave_form = np.sin(2 * np.pi * hz * at) * 0.25 * 32767
+    if bursts:
+        wave_form *= at % 0.5 < 0.3
     with wave.open(str(path), "wb") as file:
         file.setnchannels(channels)
         file.setsampwidth(2)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.e2e.running import eventually
-from tests.media_tools import colour_distance, write_mjpeg
+from tests.media_tools import colour_distance, write_mjpeg, write_tone
 
 NEAR = 40
 """Colour distance that coding and the limited range cost at most; the colours used differ by far more."""
@@ -31,7 +31,9 @@ class BrowserParticipant:
         tone_hz: int = 800,
         seconds: int = 150,
         media: str = "all",
+        speaks: bool = False,
     ) -> None:
+        """``speaks``: the tone comes in bursts, which a bridge takes for speech; a steady one is noise."""
         self.name = name
         self.seen: list[dict[str, Any]] = []
         self._workdir = workdir
@@ -40,6 +42,9 @@ class BrowserParticipant:
         self._command = [*prefix, "node", "/opt/browser/browser.mjs", "--json", "--url", url, "--name", name]
         self._command += ["--seconds", str(seconds), "--tone", str(tone_hz), "--video", str(picture)]
         self._command += ["--media", media]
+        if speaks:
+            audio = write_tone(workdir / f"{name}.wav", tone_hz, 2, bursts=True)
+            self._command += ["--audio", str(audio)]
         self._other_lines: list[str] = []
 
     def __enter__(self) -> BrowserParticipant:
@@ -124,7 +129,7 @@ class BrowserParticipant:
         return path
 
     def press(self, control: str) -> None:
-        """Press ``microphone``, ``camera`` or ``leave``."""
+        """Press a button of the page: ``microphone``, ``camera``, ``leave``; see browser.mjs."""
         self._say(control)
 
     def _say(self, line: str) -> None:

@@ -5,8 +5,8 @@
 //       [--until-frames N] [--until-participants N] [--until-hz HZ]
 //
 // With --until-... it ends, successfully, in the first second in which all of them are met, and exits 1 when
-// they are not within --seconds. Commands on standard input, one a line: "microphone", "camera", "leave",
-// "screenshot PNG", "quit". SIGTERM ends it as "quit" does.
+// they are not within --seconds. Commands on standard input, one a line: "screenshot PNG", "quit", and the
+// buttons of the page by their names. SIGTERM ends it as "quit" does.
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -33,6 +33,8 @@ const { values: options } = parseArgs({
     "until-hz": { type: "string" },
   },
 });
+
+const BUTTONS = ["microphone", "camera", "share", "mute", "kick", "leave"];
 
 function report(line) {
   if (options.json) {
@@ -153,7 +155,7 @@ async function participate(browser, url, time) {
     } else if (verb === "screenshot") {
       await page.screenshot({ path: argument });
       report({ event: "screenshot", time_s: time(), path: argument });
-    } else if (["microphone", "camera", "leave"].includes(verb)) {
+    } else if (BUTTONS.includes(verb)) {
       await page.click(`#${verb}`);
     }
   });

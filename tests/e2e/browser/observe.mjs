@@ -24,7 +24,7 @@ export function noteFirstFrames() {
 export async function observe() {
   const memory = (window.__observer ??= {
     audio: new AudioContext(),
-    ears: new Map(),
+    ears: new WeakMap(), // by track: its id is the same again after a new negotiation
     canvas: new OffscreenCanvas(48, 27),
   });
   const round = (number, digits = 1) => Number(number.toFixed(digits));
@@ -56,13 +56,13 @@ export async function observe() {
     if (!track) {
       return null;
     }
-    let ear = memory.ears.get(track.id);
+    let ear = memory.ears.get(track);
     if (!ear) {
       ear = memory.audio.createAnalyser();
       ear.fftSize = 8192;
       ear.smoothingTimeConstant = 0;
       memory.audio.createMediaStreamSource(new MediaStream([track])).connect(ear);
-      memory.ears.set(track.id, ear);
+      memory.ears.set(track, ear);
     }
     const spectrum = new Float32Array(ear.frequencyBinCount);
     ear.getFloatFrequencyData(spectrum);
