@@ -1,5 +1,5 @@
 # Thin on purpose: every target calls a program that can be called by hand.
-.PHONY: up down status test test-unit lint format lock bench bench-call-cost clean-machine
+.PHONY: up down status test test-unit test-jitsi lint format lock bench bench-call-cost clean-machine
 
 up:            ## install what is missing, build the images, bring the stack up
 	./smd up
@@ -15,6 +15,9 @@ test:          ## every test
 
 test-unit:     ## the fast tests only
 	tests/run unit
+
+test-jitsi:    ## calls in rooms of a real Jitsi Meet, started from what is installed here
+	tests/run jitsi
 
 lint:          ## format, lint and type checks
 	tests/run lint

@@ -1,0 +1,44 @@
+-- Signalling for the test's Jitsi: stock Prosody modules only. Filled in by backend.py.
+run_as_root = true
+daemonize = false
+pidfile = "$directory/prosody.pid"
+data_path = "$directory/prosody"
+log = { info = "$directory/prosody.log" }
+
+interfaces = { "$address" }
+c2s_ports = { $c2s_port }
+s2s_ports = {}
+component_ports = {}
+http_interfaces = { "$address" }
+http_ports = { $http_port }
+https_ports = {}
+http_default_host = "meet.test"
+
+modules_enabled = { "saslauth", "roster", "disco", "ping", "websocket", "smacks", "posix" }
+modules_disabled = { "s2s", "tls", "offline", "register" }
+
+c2s_require_encryption = false
+allow_unencrypted_plain_auth = true
+consider_websocket_secure = true
+smacks_hibernation_time = 60
+storage = "internal"
+
+VirtualHost "meet.test"
+    authentication = "anonymous"
+
+VirtualHost "auth.meet.test"
+    -- A bridge that died leaves its room at once, not after the hibernation time.
+    modules_disabled = { "smacks" }
+    authentication = "internal_plain"
+
+Component "conference.meet.test" "muc"
+    admins = { "focus@auth.meet.test" }
+    muc_room_locking = false
+    muc_room_default_public_jids = true
+    storage = "memory"
+
+Component "internal.auth.meet.test" "muc"
+    admins = { "focus@auth.meet.test", "jvb@auth.meet.test" }
+    muc_room_locking = false
+    muc_room_default_public_jids = true
+    storage = "memory"
