@@ -24,7 +24,7 @@ def test_a_call_with_a_reinvite_keeps_its_source_port(tmp_path: Path, media: boo
             tmp_path / "sipp", f"127.0.0.1:{baresip.sip_port}", "baresip", "127.0.0.1", port, media=media
         )
         outcome = sipp.finish(caller, sipp.start(caller), timeout=30)
-        baresip.wait_for("CALL_CLOSED", 5)
+        baresip.wait_for("CALL_CLOSED", 15)
         heard = baresip.recording().stat().st_size
 
     assert outcome.ok, outcome.output + outcome.messages

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from sipmediadeploy.gateway.conference.base import Participant
-from sipmediadeploy.gateway.conference.janus import JanusDriver, JanusSession
+from sipmediadeploy.gateway.conference.janus import JanusDriver
+from sipmediadeploy.gateway.conference.stay import Stay
 from sipmediadeploy.gateway.media.api import WorkerEvents
 from sipmediadeploy.gateway.media.process import WorkerProcess
 from sipmediadeploy.protocol.replica import ConferenceAccess
@@ -24,7 +25,7 @@ class Guest:
     worker: WorkerProcess
     ended: list[str] = field(default_factory=list)
     states: list[tuple[str, str]] = field(default_factory=list)
-    session: JanusSession | None = None
+    session: Stay | None = None
     keyframes_wanted: int = 0
     """Key frames asked for by SIP."""
 

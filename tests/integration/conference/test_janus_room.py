@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sipmediadeploy.gateway.conference import janus
+from sipmediadeploy.gateway.conference import stay
 from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Participant, RoomRefused
 from sipmediadeploy.gateway.conference.janus import JanusDriver
 from sipmediadeploy.gateway.conference.janus_api import Event, JanusConnection, JanusError
@@ -162,7 +162,7 @@ async def test_a_peer_connection_that_fails_is_made_anew(server: JanusServer) ->
 async def test_a_conference_that_stays_away_ends_the_call(
     server: JanusServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(janus, "GIVE_UP_S", 1.0)
+    monkeypatch.setattr(stay, "GIVE_UP_S", 1.0)
     async with guest(server.url, "Ann", LOW) as ann:
         await server.kill()
         await until("the call has ended", lambda: ann.ended == ["conference-lost"])

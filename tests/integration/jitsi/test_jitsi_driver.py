@@ -10,12 +10,13 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
+from sipmediadeploy.gateway.conference import stay
 from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Participant, RoomRefused
-from sipmediadeploy.gateway.conference.jitsi import jingle, jingle_sdp, muc, stanzas, stay, visit
+from sipmediadeploy.gateway.conference.jitsi import jingle, jingle_sdp, muc, stanzas, visit
 from sipmediadeploy.gateway.conference.jitsi.driver import JitsiDriver
 from sipmediadeploy.gateway.conference.jitsi.muc import Source
 from sipmediadeploy.gateway.conference.jitsi.stanzas import element
-from sipmediadeploy.gateway.conference.jitsi.stay import Stay
+from sipmediadeploy.gateway.conference.stay import Stay
 from sipmediadeploy.protocol.replica import ConferenceAccess
 from tests.integration.conference.guests import Guest as Caller
 from tests.integration.conference.guests import caller
@@ -51,7 +52,7 @@ async def ann(focus: Focus) -> AsyncIterator[Caller]:
 async def join(ann: Caller, focus: Focus) -> str:
     """Join; returns the endpoint id."""
     driver = JitsiDriver(focus.access, "test-gateway-0")
-    ann.session = await driver.join(Participant("Demo", "Ann"), ann.worker, ann.ended.append)  # type: ignore[assignment]
+    ann.session = await driver.join(Participant("Demo", "Ann"), ann.worker, ann.ended.append)
     return endpoint_of(ann)
 
 

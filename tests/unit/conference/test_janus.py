@@ -8,8 +8,9 @@ from typing import Literal
 import pytest
 
 from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, RoomRefused
-from sipmediadeploy.gateway.conference.janus import ice_servers, refusal, room_id
-from sipmediadeploy.gateway.conference.janus_api import JanusError, websocket_url
+from sipmediadeploy.gateway.conference.ice import ice_servers
+from sipmediadeploy.gateway.conference.janus import room_id
+from sipmediadeploy.gateway.conference.janus_api import JanusError, refusal, websocket_url
 from sipmediadeploy.gateway.media.api import IceServers
 from sipmediadeploy.protocol.replica import ConferenceAccess, TurnServer
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sipmediadeploy.node.machine import is_local
-from sipmediadeploy.node.roles.base import RUN, NodeRole, RoleError
+from sipmediadeploy.node.roles.base import RUN, NodeRole
 from sipmediadeploy.node.roles.coturn.role import render_config as render_coturn
 from sipmediadeploy.node.roles.gateway.role import judge
 from sipmediadeploy.node.roles.kamailio.gateways import dispatcher_list, silent_gateways
@@ -54,12 +54,6 @@ def test_keepalived_is_told_the_slot_s_priority_its_peers_and_the_interface() ->
     config = role(Role.KAMAILIO).render()[RUN / "keepalived" / "keepalived.conf"].content
     for line in ("priority 200", "unicast_src_ip 172.30.5.16", "172.30.5.17", "172.30.5.2/24 dev eth0"):
         assert line in config
-
-
-def test_the_same_port_for_world_and_gateways_is_refused() -> None:
-    stack = Stack.model_validate({"name": "demo", "domain": "d.example", "sip": {"port": 5080}})
-    with pytest.raises(RoleError, match="choose another"):
-        role(Role.KAMAILIO, stack).render()
 
 
 def test_coturn_relays_to_allowed_private_networks_only() -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import aiohttp
 
+from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, RoomRefused
+
 KEEPALIVE_S = 25.0
 """Janus ends a session that is silent for 60 s (``session_timeout``)."""
 
@@ -216,3 +218,18 @@ class JanusConnection:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(JanusLost(reason))
+
+
+def refusal(error: JanusError) -> RoomRefused | ConferenceUnavailable:
+    """What a Janus error means for a caller."""
+    match error.code:
+        case 403 | 433:
+            return RoomRefused(str(error), 403)
+        case 429 if "(pin)" in str(error):
+            return RoomRefused(f"the room wants a PIN: {error}", 403)
+        case 432:
+            return RoomRefused(f"the room is full: {error}", 486)
+        case 430:
+            return ConferenceUnavailable(f"{error}; the videoroom plugin needs string_ids = true")
+        case _:
+            return ConferenceUnavailable(str(error))

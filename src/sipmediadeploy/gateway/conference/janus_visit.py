@@ -15,8 +15,15 @@ import structlog
 
 from sipmediadeploy.gateway.conference import janus_room, speaker
 from sipmediadeploy.gateway.conference.base import ALONE, Participant
-from sipmediadeploy.gateway.conference.janus_api import Event, JanusConnection, JanusError, JanusLost
+from sipmediadeploy.gateway.conference.janus_api import (
+    Event,
+    JanusConnection,
+    JanusError,
+    JanusLost,
+    refusal,
+)
 from sipmediadeploy.gateway.conference.janus_room import Json, Publisher, Source
+from sipmediadeploy.gateway.conference.stay import VisitLost, VisitOver
 from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaWorker
 
 log = structlog.get_logger(__name__)
@@ -35,15 +42,20 @@ RETRIES = 20
 VIDEO_KBPS = 2000
 
 
-class VisitOver(Exception):
-    """The platform has ended the stay for good; the text is the reason's name."""
-
-
 class Visit:
     """A participant's stay as long as one connection to Janus lasts."""
 
-    def __init__(self, who: Participant, worker: MediaWorker, ice: IceServers, own: set[str], number: int):
+    def __init__(
+        self,
+        url: str,
+        who: Participant,
+        worker: MediaWorker,
+        ice: IceServers,
+        own: set[str],
+        number: int,
+    ) -> None:
         """``own``: the feed ids of this and earlier visits, which are never subscribed to."""
+        self._url = url
         self._who = who
         self._worker = worker
         self._ice = ice
@@ -70,13 +82,18 @@ class Visit:
         self._wake = asyncio.Event()
         self._watchdogs: dict[str, asyncio.TimerHandle] = {}
 
-    async def enter(self, url: str) -> None:
-        """Connect, join the room (made when it is not there) and publish.
+    async def enter(self) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.stay.AnyVisit.enter`."""
+        try:
+            await self._enter()
+        except JanusError as e:
+            raise refusal(e) from e
+        except JanusLost as e:
+            raise VisitLost(str(e)) from e
 
-        Raises:
-            JanusError, JanusLost, MediaError: it did not work; call :meth:`close`.
-        """
-        self._janus = await JanusConnection.open(url, self._on_event)
+    async def _enter(self) -> None:
+        """Connect, join the room (made when it is not there) and publish."""
+        self._janus = await JanusConnection.open(self._url, self._on_event)
         self._janus.lost.add_done_callback(lambda _: self._wake.set())
         self._publisher = await self._janus.attach(PLUGIN)
         try:
@@ -90,12 +107,13 @@ class Visit:
             await self._publish()
 
     async def run(self) -> None:
-        """Keep the subscription as it is wanted. Never returns.
+        """Keep the subscription as it is wanted; see :meth:`~.stay.AnyVisit.run`."""
+        try:
+            await self._run()
+        except (JanusError, JanusLost, MediaError) as e:
+            raise VisitLost(str(e)) from e
 
-        Raises:
-            VisitOver: kicked, or the room was closed.
-            JanusError, JanusLost, MediaError: the visit can't go on; a new one may.
-        """
+    async def _run(self) -> None:
         while True:
             self._wake.clear()
             self._check()

@@ -10,12 +10,12 @@ import time
 from dataclasses import replace
 
 from sipmediadeploy.gateway.conference.base import Participant, SessionEnded
-from sipmediadeploy.gateway.conference.janus import ice_servers
+from sipmediadeploy.gateway.conference.ice import ice_servers
 from sipmediadeploy.gateway.conference.jitsi import muc
 from sipmediadeploy.gateway.conference.jitsi.deployment import Deployment, discover, tls_context
 from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Choices
-from sipmediadeploy.gateway.conference.jitsi.stay import Stay
 from sipmediadeploy.gateway.conference.jitsi.visit import Plan, Visit
+from sipmediadeploy.gateway.conference.stay import Stay
 from sipmediadeploy.gateway.media.api import MediaWorker
 from sipmediadeploy.protocol.replica import ConferenceAccess
 

@@ -14,9 +14,9 @@ from sipmediadeploy.gateway.conference.jitsi import bridge, jingle_sdp
 from sipmediadeploy.gateway.conference.jitsi.bridge_channel import BridgeChannel, WebSocketChannel
 from sipmediadeploy.gateway.conference.jitsi.jingle import BadJingle, Session
 from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Accepting, Choices
-from sipmediadeploy.gateway.conference.jitsi.stay import VisitLost
 from sipmediadeploy.gateway.conference.jitsi.stream import XmppLost
 from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection, XmppError
+from sipmediadeploy.gateway.conference.stay import VisitLost
 from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaWorker
 
 log = structlog.get_logger(__name__)

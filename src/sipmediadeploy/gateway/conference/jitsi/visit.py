@@ -25,9 +25,9 @@ from sipmediadeploy.gateway.conference.jitsi.media_session import MediaSession, 
 from sipmediadeploy.gateway.conference.jitsi.muc import Refused, Self
 from sipmediadeploy.gateway.conference.jitsi.room import Room
 from sipmediadeploy.gateway.conference.jitsi.stanzas import local_name, split_name
-from sipmediadeploy.gateway.conference.jitsi.stay import VisitLost, VisitOver
 from sipmediadeploy.gateway.conference.jitsi.stream import Login, LoginRefused, XmppLost
 from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection, XmppError
+from sipmediadeploy.gateway.conference.stay import VisitLost, VisitOver
 from sipmediadeploy.gateway.media.api import IceServers, MediaError, MediaWorker
 
 log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class Plan:
 
 
 class Visit:
-    """An :class:`~sipmediadeploy.gateway.conference.jitsi.stay.AnyVisit` of a Jitsi room."""
+    """An :class:`~sipmediadeploy.gateway.conference.stay.AnyVisit` of a Jitsi room."""
 
     def __init__(self, plan: Plan, number: int) -> None:
         self._plan = plan
@@ -81,7 +81,7 @@ class Visit:
     # Getting in
 
     async def enter(self) -> None:
-        """See :meth:`~sipmediadeploy.gateway.conference.jitsi.stay.AnyVisit.enter`."""
+        """See :meth:`~sipmediadeploy.gateway.conference.stay.AnyVisit.enter`."""
         plan, deployment = self._plan, self._plan.deployment
         login = Login(deployment.websocket, deployment.domain, plan.node, plan.tls, plan.token)
         try:
@@ -148,7 +148,7 @@ class Visit:
     # Staying
 
     async def run(self) -> None:
-        """See :meth:`~sipmediadeploy.gateway.conference.jitsi.stay.AnyVisit.run`."""
+        """See :meth:`~sipmediadeploy.gateway.conference.stay.AnyVisit.run`."""
         while True:
             self._wake.clear()
             self._check()
@@ -166,7 +166,7 @@ class Visit:
                     await self._wake.wait()
 
     async def close(self) -> None:
-        """See :meth:`~sipmediadeploy.gateway.conference.jitsi.stay.AnyVisit.close`."""
+        """See :meth:`~sipmediadeploy.gateway.conference.stay.AnyVisit.close`."""
         media, self._media = self._media, None
         connection, self._connection = self._connection, None
         if connection is not None:

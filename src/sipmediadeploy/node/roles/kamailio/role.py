@@ -99,15 +99,7 @@ class KamailioRole(NoOrders):
 
 
 def render_config(document: ReplicaDocument, service: KamailioService, run: Path) -> str:
-    """Kamailio's configuration. Pure.
-
-    Raises:
-        RoleError: the two ports of the service address are the same.
-    """
-    if service.port == service.gateway_port:
-        raise RoleError(
-            f"sip.port {service.port} is the port of the gateways' socket; choose another one than that"
-        )
+    """Kamailio's configuration. Pure."""
     return render_template(
         "sipmediadeploy.node.roles.kamailio",
         "kamailio.cfg.j2",

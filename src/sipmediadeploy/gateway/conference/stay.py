@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, RoomRefused, SessionEnded
+from sipmediadeploy.gateway.media.api import MediaError
 
 log = structlog.get_logger(__name__)
 
@@ -126,7 +127,7 @@ class Stay:
                     log.info("conference rejoined", room=self._room, visit=self._visits)
                 if self._visit is not None:
                     await self._visit.run()
-            except (VisitLost, ConferenceUnavailable) as e:
+            except (VisitLost, ConferenceUnavailable, MediaError) as e:
                 log.warning("conference lost", room=self._room, error=str(e))
             await self._close_visit()
             now = time.monotonic()
