@@ -25,21 +25,23 @@ pytestmark = pytest.mark.integration
 
 ANSWER = """
 import select, socket, sys, threading
-def udp(address, port):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.bind((address, port))
+def udp(s, address):
     while True:
         _, peer = s.recvfrom(100)
         s.sendto(f"{address} {peer[0]} {peer[1]}".encode(), peer)
-def tcp(address, port):
-    s = socket.create_server((address, port))
+def tcp(s, address):
     while True:
         c, peer = s.accept()
         c.sendall(f"{address} {peer[0]} {peer[1]}".encode())
         c.close()
 for one in sys.argv[1:]:
     kind, address, port = one.split(",")
-    threading.Thread(target={"udp": udp, "tcp": tcp}[kind], args=(address, int(port))).start()
+    if kind == "udp":
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.bind((address, int(port)))
+    else:
+        s = socket.create_server((address, int(port)))
+    threading.Thread(target={"udp": udp, "tcp": tcp}[kind], args=(s, address)).start()
 print("ready", flush=True)
 """
 
