@@ -13,6 +13,7 @@ from tests.e2e.jitsi.meeting import (
     DRAWN,
     Meeting,
     sent_codec,
+    talks_directly,
     wait_both_ways,
     wait_sees_moving,
 )
@@ -100,6 +101,26 @@ def test_the_picture_follows_the_speaker_and_everybody_is_heard(meeting: Meeting
         assert terminal.hang_up()["verdict"] == "ok"
 
 
+@pytest.mark.xfail(strict=False, reason="in one run of four the picture that the bridge names never comes")
+def test_who_joins_two_that_talked_directly_is_in_their_conference(meeting: Meeting) -> None:
+    query = "codecs=H264,VP8&p2p=1"
+    with (
+        meeting.browser("Ada", "direct", query=query, speaks=True) as ada,
+        meeting.browser("Alan", "direct", colour=BLUE, tone_hz=1200, query=query, speaks=True) as alan,
+    ):
+        for browser in (ada, alan):
+            browser.wait(talks_directly, 30, f"{browser.name} talks directly")
+        with meeting.terminal("direct") as terminal:
+            for hz in (800, 1200):
+                terminal.wait_hears(hz)
+            for browser in (ada, alan):
+                wait_sees_moving(browser, "Room 101", meeting.colour)
+                browser.wait_hears("Room 101", 500)
+            alan.press("microphone")
+            terminal.wait_sees(RED, 40)
+            assert terminal.hang_up()["verdict"] == "ok"
+
+
 def test_a_shared_screen_is_shown_instead_of_the_speaker(meeting: Meeting) -> None:
     query = f"codecs=H264,VP8&screen={TEAL}"
     with meeting.browser("Ada", "screen", query=query) as ada, meeting.terminal("screen") as terminal:
@@ -154,9 +175,6 @@ def test_who_is_kicked_gets_a_bye(meeting: Meeting) -> None:
         ada.wait(lambda r: ada.of(r, "Room 101") is None, 10, "the terminal has left the room")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the driver says in the room that it is muted, but goes on sending sound"
-)
 def test_a_moderators_mute_is_shown_in_the_room_and_silences_the_terminal(meeting: Meeting) -> None:
     with meeting.browser("Ada", "muted") as ada, meeting.terminal("muted") as terminal:
         ada.wait_hears("Room 101", 500)

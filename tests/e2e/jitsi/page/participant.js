@@ -194,7 +194,12 @@ for (const [name, action] of Object.entries(actions)) {
 }
 
 JitsiMeetJS.setLogLevel(JitsiMeetJS.logLevels.ERROR);
-JitsiMeetJS.init({ disableAudioLevels: true, disableThirdPartyRequests: true, enableAnalyticsLogging: false });
+JitsiMeetJS.init({
+  disableAP: true, // it takes a steady tone for noise
+  disableAudioLevels: true,
+  disableThirdPartyRequests: true,
+  enableAnalyticsLogging: false,
+});
 setInterval(render, 250);
 openDevices()
   .then(join)
