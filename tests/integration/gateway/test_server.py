@@ -49,6 +49,7 @@ class Server:
     port: int
     conference: str = "ws://127.0.0.1:9/"
     process: asyncio.subprocess.Process | None = None
+    told_to_stop: bool = False
 
     @property
     def socket(self) -> Path:
@@ -75,6 +76,7 @@ class Server:
             sys.executable, "-m", "sipmediadeploy.gateway.server",
             "--document", str(path), "--control", str(self.socket), "--state", str(self.directory / "state"),
         )  # fmt: skip
+        self.told_to_stop = False
         await until(self._ready, 40)
 
     async def _ready(self) -> bool:
@@ -94,10 +96,16 @@ class Server:
             is_json = answer.content_type == "application/json"
             return answer.status, await (answer.json() if is_json else answer.text())
 
-    async def stop(self) -> int:
+    def tell_to_stop(self) -> None:
+        """Send SIGTERM, once: a second one while Python ends would kill the process."""
         assert self.process is not None
-        if self.process.returncode is None:
+        if not self.told_to_stop and self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
+        self.told_to_stop = True
+
+    async def stop(self) -> int:
+        self.tell_to_stop()
+        assert self.process is not None
         async with asyncio.timeout(15):
             return await self.process.wait()
 
@@ -191,8 +199,7 @@ def _two_terminals(directory: Path, server: Server, loop: asyncio.AbstractEventL
         a.wait_for("CALL_CLOSED", 10)
         asyncio.run_coroutine_threadsafe(until(only_b_is_left, 5), loop).result(6)
         assert 'reason="worker_crashed"} 1.0' in ask("/metrics")
-        assert server.process is not None
-        server.process.send_signal(signal.SIGTERM)
+        server.tell_to_stop()
         b.wait_for("CALL_CLOSED", 10)
 
 
