@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sipmediadeploy.gateway.media.api import AudioCodec, IceServers, MediaError, WorkerEvents
+from sipmediadeploy.gateway.media.api import (
+    AudioCodec,
+    IceServers,
+    MediaError,
+    MediaStats,
+    StreamStats,
+    WorkerEvents,
+)
 from sipmediadeploy.gateway.media.process import WorkerProcess
 from tests.integration.media_terminal import (
     BLUE,
@@ -222,6 +229,13 @@ async def test_a_terminal_that_begins_anew_elsewhere_goes_on() -> None:
         other = Terminal(THIRD, GREEN, gateway=a.terminal.gateway)  # new ports, new SSRCs, same negotiation
         try:
             await a.worker.start_sip(other.media(), 30)
+            before = await a.worker.stats()
+
+            async def old_packets_came() -> bool:
+                now = await a.worker.stats()
+                return all(new.packets > old.packets + 2 for new, old in _received(now, before))
+
+            await until_async("the old terminal still sends", old_packets_came)
             a.terminal.mute(True)
             other.start()
             await until_async("b hears the new tone", lambda: b.terminal.hears(THIRD))
@@ -230,6 +244,11 @@ async def test_a_terminal_that_begins_anew_elsewhere_goes_on() -> None:
             await until("the new terminal sees blue", lambda: other.sees(BLUE))
         finally:
             other.close()
+
+
+def _received(*stats: MediaStats) -> list[tuple[StreamStats, ...]]:
+    """Sound's counters side by side, then the picture's."""
+    return [tuple(s.audio_in for s in stats), tuple(s.video_in for s in stats)]
 
 
 async def test_the_terminals_real_address_is_latched() -> None:

@@ -8,6 +8,7 @@ packet. From then on the kernel drops what comes from other addresses: a strange
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from sipmediadeploy.gateway.media.gstreamer import Element, Gio, Gst, GstNet, Pa
 from sipmediadeploy.gateway.media.source_filter import admit_only
 
 _RTCP_TYPES = range(200, 208)
+_STRAGGLERS_S = 2.0
+"""So long after the peer said that it moved, packets from where it was say nothing about where it is."""
 
 
 class _FirstPacket:
@@ -69,7 +72,8 @@ class RtpSocket:
         self.rtp_src, self.rtcp_src = _source(rtp), _source(rtcp)
         self.rtp_sink, self.rtcp_sink = _sink(rtp), _sink(rtcp)
         self._payload_types: frozenset[int] = frozenset()
-        self._told = self._aimed = ("", 0)
+        self._told = self._aimed = self._left = ("", 0)
+        self._stragglers_until = 0.0
         self._rtp_from: str | None = None
         self._waiting: list[_FirstPacket] = []
 
@@ -82,13 +86,15 @@ class RtpSocket:
         """Send there, until the first RTP packet of ``payload_types`` shows where the peer really is.
 
         The same address as told before leaves the peer where it was found: a terminal behind NAT that repeats
-        its SDP, perhaps while it is silent, has not moved.
+        its SDP, perhaps while it is silent, has not moved. One that gives another address has, and what it
+        still sends from the old one must not draw the call back there.
         """
         for waiting in self._waiting:
             waiting.close()
         self._admit(None)
         self._payload_types = payload_types
         if (address, port) != self._told:
+            self._left, self._stragglers_until = self._aimed, time.monotonic() + _STRAGGLERS_S
             self._told, self._aimed, self._rtp_from = (address, port), (address, port), None
             _aim(self.rtp_sink, address, port)
             _aim(self.rtcp_sink, address, port + 1)
@@ -99,6 +105,8 @@ class RtpSocket:
 
     def _latch_rtp(self, address: str, port: int, head: bytes) -> bool:
         if len(head) < 2 or head[0] >> 6 != 2 or head[1] & 0x7F not in self._payload_types:
+            return False
+        if (address, port) == self._left != self._told and time.monotonic() < self._stragglers_until:
             return False
         self._rtp_from = address
         self._admit(address)
