@@ -49,6 +49,7 @@ class Happened:
     timeouts: list[bool] = field(default_factory=list)
     states: list[tuple[str, str]] = field(default_factory=list)
     digits: list[str] = field(default_factory=list)
+    told: list[tuple[str, str | None]] = field(default_factory=list)
 
     def events(self) -> WorkerEvents:
         return WorkerEvents(
@@ -57,6 +58,7 @@ class Happened:
             rtp_timeout=lambda: self.timeouts.append(True),
             connection=lambda peer, state: self.states.append((peer, state)),
             dtmf=self.digits.append,
+            channel=lambda *told: self.told.append(told),
         )
 
 

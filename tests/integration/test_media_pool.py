@@ -24,6 +24,7 @@ def no_events() -> WorkerEvents:
         rtp_timeout=lambda: None,
         connection=lambda *_: None,
         dtmf=lambda _: None,
+        channel=lambda *_: None,
     )
 
 

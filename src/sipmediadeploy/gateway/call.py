@@ -189,6 +189,7 @@ class Call:
             rtp_timeout=lambda: self.finish(EndReason.RTP_TIMEOUT),
             connection=self._connection,
             dtmf=self._dtmf,
+            channel=self._channel,
         )
         try:
             self._worker = await self._tools.workers.acquire(events, self._settings.worker_limit_s)
@@ -256,6 +257,10 @@ class Call:
             self._peer_states.append((peer, state))
         else:
             self._session.peer_state(peer, state)
+
+    def _channel(self, peer: str, text: str | None) -> None:
+        if self._session is not None:
+            self._session.channel(peer, text)
 
     def _dtmf(self, _digit: str) -> None:
         # Digits may be a PIN: never logged.

@@ -25,6 +25,8 @@ class Guest:
     worker: WorkerProcess
     ended: list[str] = field(default_factory=list)
     states: list[tuple[str, str]] = field(default_factory=list)
+    heard: list[tuple[str, str | None]] = field(default_factory=list)
+    """What came over data channels."""
     session: Stay | None = None
     keyframes_wanted: int = 0
     """Key frames asked for by SIP."""
@@ -38,6 +40,12 @@ class Guest:
         self.states.append((peer, state))
         if self.session is not None:
             self.session.peer_state(peer, state)
+
+    def on_channel(self, peer: str, text: str | None) -> None:
+        """As a call does; and noted, for those who are no call."""
+        self.heard.append((peer, text))
+        if self.session is not None:
+            self.session.channel(peer, text)
 
     @property
     def connected(self) -> set[str]:
@@ -58,6 +66,7 @@ async def caller(tone: float, colour: Colour | None = None, *, pli: bool = True)
             rtp_timeout=lambda: None,
             connection=made.on_connection,
             dtmf=lambda _: None,
+            channel=made.on_channel,
         )
     )
     try:

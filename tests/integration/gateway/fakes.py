@@ -49,6 +49,10 @@ class FakeWorker:
 
     async def create_peer(self, peer: str, ice: IceServers, *, send: bool) -> None: ...
 
+    async def open_channel(self, peer: str, label: str, protocol: str) -> None: ...
+
+    async def send_channel(self, peer: str, text: str) -> None: ...
+
     async def offer(self, peer: str, *, receive: bool = False) -> str:
         return ""
 
@@ -106,6 +110,9 @@ class FakeSession:
 
     def peer_state(self, peer: str, state: str) -> None:
         self.states.append((peer, state))
+
+    def channel(self, peer: str, text: str | None) -> None:
+        pass
 
     async def leave(self) -> None:
         self.left = True

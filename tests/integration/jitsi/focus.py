@@ -50,11 +50,15 @@ class Focus:
         """What is heard and seen of the participant."""
         self.video_ssrc = 0
         """Of the latest session."""
+        self.ways: tuple[str, ...] = ("web-socket",)
+        """How the bridge channel is offered: ``web-socket``, ``data``, or both."""
         self.status = 200
         """What conference requests are answered with."""
         self.not_ready = 1
         """So many conference requests are answered with 'not yet'."""
         self.requests: list[dict[str, Any]] = []
+        self.bearers: list[str] = []
+        """What those who asked for a conference showed."""
         self.jingle: list[tuple[str, Element]] = []
         """(action, stanza) of what came in."""
         self.said: list[dict[str, Any]] = []
@@ -96,13 +100,15 @@ class Focus:
         peer, self._sid = f"bridge-{self._sessions}", f"s{self._sessions}"
         worker = self._media.worker
         await worker.create_peer(peer, IceServers(), send=True)
+        if "data" in self.ways:
+            await worker.open_channel(peer, "the bridge's own", "")
         offer = await worker.offer(peer, receive=True)
         session = Session(action, self._sid, f"focus@{DOMAIN}/focus")
         made = session_accept(session, offer, Accepting("nobody", "jvb", last_n=None), action)
         video = parse_jingle(made, "").content("video")
         self.video_ssrc = video.sources[0].ssrc if video is not None else 0
         url = f"ws://127.0.0.1:{self.port}/colibri-ws/{self._sessions}?pwd=x"
-        for transport in made.iter(f"{{{jingle.ICE}}}transport"):
+        for transport in made.iter(f"{{{jingle.ICE}}}transport") if "web-socket" in self.ways else ():
             transport.append(element(jingle.COLIBRI, "web-socket", {"url": url}))
         made.append(element(stanzas.FOCUS, "bridge-session", {"id": f"b{self._sessions}"}))
         accepted = self.actions("session-accept") + self.actions("transport-accept")
@@ -127,6 +133,8 @@ class Focus:
         """Send a message over the channel."""
         for channel in self._channels:
             await channel.send_str(text)
+        if "data" in self.ways:
+            await self._media.worker.send_channel(f"bridge-{self._sessions}", text)
 
     async def break_channel(self) -> None:
         """End the channel."""
@@ -147,6 +155,8 @@ class Focus:
     async def request(self, request: web.Request) -> web.Response:
         """``POST /conference-request/v1``."""
         self.requests.append(await request.json())
+        if "Authorization" in request.headers:
+            self.bearers.append(request.headers["Authorization"])
         if self.status != 200:
             return web.Response(status=self.status)
         self.not_ready -= 1
@@ -170,7 +180,8 @@ class Focus:
     @property
     def constraints(self) -> dict[str, Any]:
         """The latest receiver constraints."""
-        found = [m for m in self.said if m.get("colibriClass") == "ReceiverVideoConstraints"]
+        said = [*self.said, *(json.loads(text) for _, text in self._media.heard if text is not None)]
+        found = [m for m in said if m.get("colibriClass") == "ReceiverVideoConstraints"]
         return found[-1] if found else {}
 
 

@@ -13,6 +13,7 @@ import pytest
 from sipmediadeploy.gateway.conference import stay
 from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Participant, RoomRefused
 from sipmediadeploy.gateway.conference.jitsi import jingle, jingle_sdp, muc, stanzas, visit
+from sipmediadeploy.gateway.conference.jitsi.bridge_channel import DataChannel
 from sipmediadeploy.gateway.conference.jitsi.driver import JitsiDriver
 from sipmediadeploy.gateway.conference.jitsi.muc import Source
 from sipmediadeploy.gateway.conference.jitsi.stanzas import element
@@ -140,6 +141,29 @@ async def test_a_broken_channel_is_made_again_and_says_what_is_wanted(ann: Calle
     focus.said.clear()
     await focus.break_channel()
     await until("the picture is asked for again", lambda: focus.constraints.get("lastN") == 1)
+
+
+@pytest.mark.parametrize("ways", [("data",), ("data", "web-socket")])
+async def test_a_bridge_with_a_data_channel_is_spoken_to_over_it(
+    ann: Caller, focus: Focus, ways: tuple[str, ...]
+) -> None:
+    focus.ways = ways
+    await focus.initiate(await join(ann, focus))
+    await sees_and_hears(ann)
+    await until("the picture is asked for", lambda: focus.constraints.get("lastN") == 1)
+    assert focus.said == [], "nothing was said over a WebSocket"
+    await forward(ann, focus, "o-v0")  # what the bridge says over it is heard
+    await until("the picture is a card", lambda: not ann.terminal.sees(BLUE))
+
+
+async def test_a_data_channel_that_does_not_open_is_replaced_by_the_web_socket(
+    ann: Caller, focus: Focus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DataChannel, "hear", lambda *_: None)
+    focus.ways = ("data", "web-socket")
+    await focus.initiate(await join(ann, focus))
+    await until("the picture is asked for", lambda: [m for m in focus.said if "lastN" in m], 10)
+    await sees_and_hears(ann)
 
 
 async def test_a_shared_screen_is_preferred_while_there_is_one(

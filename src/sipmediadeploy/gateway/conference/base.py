@@ -51,6 +51,10 @@ class Session(Protocol):
         """The call hands on what ``WorkerEvents.connection`` tells, so that a lost one is made anew."""
         ...
 
+    def channel(self, peer: str, text: str | None) -> None:
+        """The call hands on what ``WorkerEvents.channel`` tells."""
+        ...
+
     async def leave(self) -> None:
         """Leave the room and free all that the driver holds. Safe to call twice; never raises."""
         ...

@@ -138,6 +138,9 @@ class Visit:
                 log.debug("peer not closed", peer=peer, error=str(e))
         self._open_peers.clear()
 
+    def channel(self, peer: str, text: str | None) -> None:
+        """Janus has no use for data channels."""
+
     def peer_state(self, peer: str, state: str) -> None:
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.peer_state`."""
         if peer not in self._open_peers:

@@ -49,6 +49,10 @@ class AnyVisit(Protocol):
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.peer_state`."""
         ...
 
+    def channel(self, peer: str, text: str | None) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.channel`."""
+        ...
+
 
 class Stay:
     """A :class:`~sipmediadeploy.gateway.conference.base.Session` made of visits."""
@@ -86,6 +90,11 @@ class Stay:
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.peer_state`."""
         if self._visit is not None:
             self._visit.peer_state(peer, state)
+
+    def channel(self, peer: str, text: str | None) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.channel`."""
+        if self._visit is not None:
+            self._visit.channel(peer, text)
 
     async def _enter(self) -> None:
         self._visits += 1

@@ -109,6 +109,8 @@ class WorkerEvents:
     """(peer connection id, state): ``connected``, ``disconnected``, ``failed``, ``closed``."""
     dtmf: Callable[[str], None]
     """One digit by RFC 4733."""
+    channel: Callable[[str, str | None], None]
+    """(peer connection id, text): a message over its data channel; None, once: the channel is open."""
 
 
 class MediaWorker(Protocol):
@@ -123,6 +125,17 @@ class MediaWorker(Protocol):
 
     async def create_peer(self, peer: str, ice: IceServers, *, send: bool) -> None:
         """Create the peer connection ``peer``; with ``send`` it carries the uplink."""
+        ...
+
+    async def open_channel(self, peer: str, label: str, protocol: str) -> None:
+        """Have a data channel (RFC 8831) in the peer connection, from its next offer or answer on.
+
+        An answer has one only when the remote offer has the section for it.
+        """
+        ...
+
+    async def send_channel(self, peer: str, text: str) -> None:
+        """Send a message over the data channel; one that is not open loses it."""
         ...
 
     async def offer(self, peer: str, *, receive: bool = False) -> str:

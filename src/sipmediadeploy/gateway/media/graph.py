@@ -127,6 +127,7 @@ class MediaGraph:
             vp8_added=self._picture.add_vp8,
             other_added=self._down.drain,
             removed=self._removed,
+            channel=lambda text: self._emit("channel", peer, text),
         )
         self._peers[peer] = Peer(self._pipeline, ice, self._uplink() if send else None, events)
 

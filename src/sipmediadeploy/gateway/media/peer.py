@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sipmediadeploy.gateway.media.api import IceServers, MediaError
+from sipmediadeploy.gateway.media.data_channel import DataChannel
 from sipmediadeploy.gateway.media.gstreamer import (
     Element,
     GLib,
@@ -70,6 +71,8 @@ class PeerEvents:
     vp8_added: Callable[[Pad, int], None]
     other_added: Callable[[Pad], None]
     removed: Callable[[Pad], None]
+    channel: Callable[[str | None], None]
+    """A message over the data channel; None: it is open."""
 
 
 @dataclass(slots=True)
@@ -112,6 +115,7 @@ class Peer:
         w.connect("notify::ice-gathering-state", self._gathering)
         w.connect("notify::connection-state", self._connection)
         w.connect("element-added", _send_at_once)
+        self.channel = DataChannel(w, events.channel)
         w.connect("pad-added", self._pad_added)
         w.connect("pad-removed", self._pad_removed)
         pipeline.add(w)
@@ -132,6 +136,7 @@ class Peer:
             self._send_audio(0, _OPUS_PT, _LEVEL_ID, direction)
             if self._uplink.video is not None:
                 self._send_video(1, _H264_PT, direction)
+        self.channel.make()
         local = self._make("offer")
         return for_platform(local, self._candidates, {_H264_PT: self._uplink.profile_level_id}, offer=True)
 
@@ -153,6 +158,8 @@ class Peer:
         if self._uplink is not None and not self._sending:
             self._send_into(remote)
         self._set_remote(GstWebRTC.WebRTCSDPType.OFFER, remote)
+        if any(section.kind == "application" for section in remote.media):
+            self.channel.make()
         local = self._make("answer")
         if self._uplink is None:
             local = self._name_receiver(local)
@@ -173,6 +180,7 @@ class Peer:
             self._events.removed(pad)
         self._sending.clear()
         self._pads.clear()
+        self.channel.close()
 
     def owns(self, element: Any) -> bool:
         """The element is a part of this peer connection."""

@@ -104,6 +104,14 @@ class WorkerProcess:
         """Create a peer connection."""
         await self._request("create_peer", {"peer": peer, "ice": asdict(ice), "send": send})
 
+    async def open_channel(self, peer: str, label: str, protocol: str) -> None:
+        """Have a data channel."""
+        await self._request("open_channel", {"peer": peer, "label": label, "protocol": protocol})
+
+    async def send_channel(self, peer: str, text: str) -> None:
+        """Send a message over the data channel."""
+        await self._request("send_channel", {"peer": peer, "text": text})
+
     async def offer(self, peer: str, *, receive: bool = False) -> str:
         """A complete SDP offer."""
         return str(await self._request("offer", {"peer": peer, "receive": receive}, NEGOTIATION_LIMIT_S))

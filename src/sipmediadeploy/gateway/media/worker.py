@@ -76,6 +76,10 @@ class Worker:
                 graph.start_sip(wire.sip_media_from_wire(given["media"]), given["rtp_timeout_s"])
             case "create_peer":
                 graph.create_peer(given["peer"], wire.ice_from_wire(given["ice"]), given["send"])
+            case "open_channel":
+                graph.peer(given["peer"]).channel.want(given["label"], given["protocol"])
+            case "send_channel":
+                graph.peer(given["peer"]).channel.send(given["text"])
             case "offer":
                 return graph.peer(given["peer"]).offer(given["receive"])
             case "set_answer":

@@ -12,6 +12,7 @@ import aiohttp
 import structlog
 
 from sipmediadeploy.gateway.conference.jitsi.bridge import MAX_CHARACTERS, BadMessage, Message, parse_message
+from sipmediadeploy.gateway.media.api import MediaError, MediaWorker
 
 log = structlog.get_logger(__name__)
 
@@ -121,6 +122,55 @@ class WebSocketChannel:
     async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
             await socket.send_str(await self._outgoing.get())
+
+
+class DataChannel:
+    """The channel as a data channel of the peer connection; it lives and ends with that."""
+
+    LABEL, PROTOCOL = "JVB data channel", "http://jitsi.org/protocols/colibri"
+
+    def __init__(
+        self,
+        worker: MediaWorker,
+        peer: str,
+        opened: Callable[[], None],
+        on_message: Callable[[Message], None],
+    ) -> None:
+        """``opened`` is called when it is open; the media worker must have been told to open it."""
+        self._worker = worker
+        self._peer = peer
+        self._opened = opened
+        self._reader = MessageReader(on_message)
+        self._outgoing: asyncio.Queue[str] = asyncio.Queue(maxsize=100)
+        self._task = asyncio.create_task(self._write(), name="jitsi-data-channel")
+        self.is_open = False
+
+    def hear(self, text: str | None) -> None:
+        """What the media worker tells: a message, or None for "open"."""
+        if text is None:
+            self.is_open = True
+            self._opened()
+        else:
+            self._reader.read(text)
+
+    def send(self, text: str) -> None:
+        """See :class:`BridgeChannel`."""
+        if self.is_open:
+            with contextlib.suppress(asyncio.QueueFull):
+                self._outgoing.put_nowait(text)
+
+    async def close(self) -> None:
+        """See :class:`BridgeChannel`."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _write(self) -> None:
+        while True:
+            try:
+                await self._worker.send_channel(self._peer, await self._outgoing.get())
+            except MediaError as e:
+                log.info("bridge channel lost", why=str(e))
+                return
 
 
 def _without_password(text: str, url: str) -> str:

@@ -140,6 +140,13 @@ class Session:
         """The transport that all contents share."""
         return next((c.transport for c in self.contents if c.transport and c.transport.ufrag), None)
 
+    @property
+    def sctp_port(self) -> int | None:
+        """Where data channels go; None: there are none. It is told in the transport of their content."""
+        return next(
+            (c.transport.sctp_port for c in self.contents if c.transport and c.transport.sctp_port), None
+        )
+
 
 def parse_jingle(jingle: Element, sender: str) -> Session:
     """The facts of a ``<jingle/>`` element from ``sender``.

@@ -27,7 +27,8 @@ class Choices:
     """Best first; what the media worker can show."""
     rtx: bool = True
     tcc: bool = False
-    data: bool = False
+    data: bool = True
+    """The bridge channel as a data channel, where it is offered."""
 
 
 def sdp_offer(session: Session, choices: Choices) -> str:
@@ -42,7 +43,9 @@ def sdp_offer(session: Session, choices: Choices) -> str:
     if transport is None or not transport.fingerprint:
         raise BadJingle("the focus's offer has no transport")
     sections = [
-        lines for content in session.contents if (lines := _section(content, transport, choices)) is not None
+        lines
+        for content in session.contents
+        if (lines := _section(content, transport, session.sctp_port, choices)) is not None
     ]
     if not any(lines[0].startswith("m=audio") for lines in sections):
         raise BadJingle("the focus's offer has no Opus")
@@ -51,7 +54,9 @@ def sdp_offer(session: Session, choices: Choices) -> str:
     return "\r\n".join([*head, *(x for lines in sections for x in lines)]) + "\r\n"
 
 
-def _section(content: Content, transport: Transport, choices: Choices) -> list[str] | None:
+def _section(
+    content: Content, transport: Transport, sctp_port: int | None, choices: Choices
+) -> list[str] | None:
     if content.media in ("audio", "video"):
         wanted = ("opus",) if content.media == "audio" else choices.video_codecs
         codecs = [c for name in wanted if (c := content.codec(name)) is not None]
@@ -65,9 +70,9 @@ def _section(content: Content, transport: Transport, choices: Choices) -> list[s
             body += _payload_lines(payload_type, choices)
         uris = {AUDIO_LEVEL, *([TRANSPORT_WIDE_CC] if choices.tcc else [])}
         body += [f"a=extmap:{number} {uri}" for number, uri in content.extensions if uri in uris]
-    elif choices.data and transport.sctp_port is not None:
+    elif choices.data and sctp_port is not None:
         head = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel"
-        body = [f"a=sctp-port:{transport.sctp_port}", "a=max-message-size:262144"]
+        body = [f"a=sctp-port:{sctp_port}", "a=max-message-size:262144"]
     else:
         return None
     return [
@@ -145,12 +150,17 @@ def _accepted(section: Section, head: Section, candidates: list[str], who: Accep
             j.ICE,
             "transport",
             {"ufrag": _value(head, "ice-ufrag"), "pwd": _value(head, "ice-pwd")},
-            element(j.ICE, "rtcp-mux"),
+            element(j.ICE, "rtcp-mux") if section.kind != "application" else _sctp_map(section),
             element(j.DTLS, "fingerprint", {"hash": hash_name, "setup": setup}, text=fingerprint),
             *(_candidate(line, index) for index, line in enumerate(candidates)),
         ),
         element(j.COLIBRI2, "initial-last-n", {"value": who.last_n}) if last_n else None,
     )
+
+
+def _sctp_map(section: Section) -> Element:
+    attributes = {"number": _value(section, "sctp-port") or 5000, "protocol": "webrtc-datachannel"}
+    return element(j.SCTP, "sctpmap", {**attributes, "streams": 1024})
 
 
 def _description(section: Section, who: Accepting) -> Element:

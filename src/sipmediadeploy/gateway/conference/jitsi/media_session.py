@@ -11,7 +11,11 @@ from xml.etree.ElementTree import Element
 import structlog
 
 from sipmediadeploy.gateway.conference.jitsi import bridge, jingle_sdp
-from sipmediadeploy.gateway.conference.jitsi.bridge_channel import BridgeChannel, WebSocketChannel
+from sipmediadeploy.gateway.conference.jitsi.bridge_channel import (
+    BridgeChannel,
+    DataChannel,
+    WebSocketChannel,
+)
 from sipmediadeploy.gateway.conference.jitsi.jingle import BadJingle, Session
 from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Accepting, Choices
 from sipmediadeploy.gateway.conference.jitsi.stream import XmppLost
@@ -23,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 CONNECT_S = 10.0
 """How long the peer connection may take until it is connected."""
+CHANNEL_S = 2.0
+"""How long a connected peer connection may have no open data channel before the WebSocket is tried."""
 RECOVER_S = 3.0
 """How long it may be ``disconnected`` before it is made anew."""
 
@@ -54,6 +60,8 @@ class MediaSession:
         self._focus = focus
         self._wanted = wanted
         self._channel: BridgeChannel | None = None
+        self._data: DataChannel | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._streams: dict[str, int] = {}
         self._forwarded: tuple[str, ...] = ()
@@ -87,6 +95,12 @@ class MediaSession:
             offer = jingle_sdp.sdp_offer(self._session, medium.choices)
             await medium.worker.create_peer(self._peer, medium.ice, send=True)
             self._created = True
+            if self._offers_data():
+                await medium.worker.open_channel(self._peer, DataChannel.LABEL, DataChannel.PROTOCOL)
+                # Before the answer: it may be open before the focus has acknowledged our accept.
+                self._channel = self._data = DataChannel(
+                    medium.worker, self._peer, self._channel_opened, self._on_message
+                )
             answer = await medium.worker.answer(self._peer, offer)
             if "a=candidate:" not in answer:
                 raise VisitLost("no ICE candidate was found: the TURN server does not answer")
@@ -94,19 +108,39 @@ class MediaSession:
         except (BadJingle, MediaError, XmppError, XmppLost) as e:
             raise VisitLost(f"session {self._session.sid}: {e}") from e
         self._watch(CONNECT_S, f"no peer connection in {CONNECT_S:g} s")
-        transport = self._session.transport
-        if transport is not None and transport.web_sockets:
-            self._channel = WebSocketChannel(
-                transport.web_sockets[0], medium.tls, self._channel_opened, self._on_message
-            )
-        else:
-            log.warning("the bridge offers no WebSocket: no picture is received", sid=self._session.sid)
+        if self._data is None:
+            self._open_web_socket()
 
     def _accept(self, answer: str) -> Element:
         last_n = self._wanted.last_n if self._session.action == "session-initiate" else None
         who = Accepting(self._medium.connection.jid, self._medium.endpoint, last_n=last_n)
         action = "session-accept" if self._session.action == "session-initiate" else "transport-accept"
         return jingle_sdp.session_accept(self._session, answer, who, action)
+
+    def _offers_data(self) -> bool:
+        return self._medium.choices.data and self._session.sctp_port is not None
+
+    def _open_web_socket(self) -> bool:
+        transport = self._session.transport
+        if transport is None or not transport.web_sockets:
+            log.warning("the bridge offers no channel: no picture is received", sid=self._session.sid)
+            return False
+        self._channel = WebSocketChannel(
+            transport.web_sockets[0], self._medium.tls, self._channel_opened, self._on_message
+        )
+        return True
+
+    def _no_data_channel(self) -> None:
+        """The data channel did not open: take the WebSocket, where there is one."""
+        if self._data is not None and not self._data.is_open and self._open_web_socket():
+            log.info("no data channel, the bridge is spoken to by WebSocket", sid=self._session.sid)
+
+    def channel_event(self, peer: str, text: str | None) -> None:
+        """What the worker tells of the data channel."""
+        if peer == self._peer and self._data is not None:
+            if text is None:
+                log.info("data channel open", sid=self._session.sid)
+            self._data.hear(text)
 
     def want(self, wanted: bridge.Wanted) -> None:
         """What is to be received from now on."""
@@ -122,6 +156,8 @@ class MediaSession:
             return
         if state == "connected":
             self._unwatch()
+            if self._data is not None and self._patience is None:
+                self._patience = asyncio.get_running_loop().call_later(CHANNEL_S, self._no_data_channel)
         elif state == "failed":
             self._fail("the peer connection failed")
         elif state == "disconnected":
@@ -144,8 +180,11 @@ class MediaSession:
     async def close(self) -> None:
         """Close channel and peer connection. Never raises."""
         self._unwatch()
-        channel, self._channel = self._channel, None
-        if channel is not None:
+        if self._patience is not None:
+            self._patience.cancel()
+        channels = {c for c in (self._channel, self._data) if c is not None}
+        self._channel = self._data = None
+        for channel in channels:
             await channel.close()
         if self._created:
             self._created = False

@@ -11,6 +11,7 @@ import secrets
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element
 
@@ -58,7 +59,7 @@ class Plan:
     ice: IceServers
     machine: str
     choices: Choices
-    token: str | None = None
+    token: Callable[[], str] | None = None
     max_height: int = 720
 
 
@@ -112,7 +113,7 @@ class Visit:
 
     async def _enter_room(self, connection: XmppConnection, *, last: bool) -> bool:
         plan, room = self._plan, self._room
-        request = Request(self._address, plan.machine, plan.token)
+        request = Request(self._address, plan.machine, plan.token() if plan.token is not None else None)
         answer = await request_conference(request, plan.deployment, connection, plan.tls)
         room.focus_jid = answer.focus or plan.deployment.focus_user
         room.refused = None
@@ -181,6 +182,11 @@ class Visit:
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.peer_state`."""
         if self._media is not None:
             self._media.peer_state(peer, state)
+
+    def channel(self, peer: str, text: str | None) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.channel`."""
+        if self._media is not None:
+            self._media.channel_event(peer, text)
 
     def _check(self) -> None:
         if self._room.over is not None:
