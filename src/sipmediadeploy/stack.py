@@ -69,6 +69,20 @@ WebUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]\S*$")]
 WebSocketUrl = Annotated[str, StringConstraints(pattern=r"^wss?://[^\s/]\S*$")]
 
 
+class Jwt(_Strict):
+    """How the gateways' tokens are made: signed by the key in ``key_file``, for one room and name each.
+
+    Source: Jitsi's ``tokens.md`` and RFC 7519. A PEM file with an RSA or EC key signs by RS256 or ES256; any
+    other content is a secret shared with the platform (HS256).
+    """
+
+    issuer: Annotated[str, Field(min_length=1, description="iss: what the platform calls the application id")]
+    key_file: Annotated[Path, Field(description="the key, beside the stack file, mode 0600")]
+    audience: str = "jitsi"
+    subject: Annotated[str | None, Field(description="sub; without it the XMPP domain")] = None
+    key_id: Annotated[str | None, Field(description="kid, for platforms that look the key up by it")] = None
+
+
 class Conference(_Strict):
     """The conference platform. Without ``url`` the embedded demo conference (Janus) is deployed and used.
 
@@ -90,6 +104,10 @@ class Conference(_Strict):
         Field(description="Jitsi: authorities (PEM) that its certificates are verified by besides the usual"),
     ] = None
     ca: Annotated[str | None, Field(description="what is in ca_file")] = None
+    token_file: Annotated[
+        Path | None, Field(description="Jitsi: a token to join with, beside the stack file, mode 0600")
+    ] = None
+    jwt: Annotated[Jwt | None, Field(description="Jitsi: tokens are made for each join")] = None
 
     @model_validator(mode="after")
     def _fits_the_platform(self) -> Self:
@@ -98,10 +116,22 @@ class Conference(_Strict):
                 raise ValueError("platform jitsi needs a url, such as https://meet.example.org")
             if not self.url.startswith("http"):
                 raise ValueError(f"platform jitsi needs an http(s) url (it is '{self.url}')")
+            if self.token_file is not None and self.jwt is not None:
+                raise ValueError("token_file and jwt are two ways to one thing; take one")
             return self
         if self.url is not None and not self.url.startswith("ws"):
             raise ValueError(f"platform janus needs a ws(s) url (it is '{self.url}'); is it a Jitsi Meet?")
-        for name in ("domain", "muc", "focus", "websocket", "request_url", "ca_file", "ca"):
+        for name in (
+            "domain",
+            "muc",
+            "focus",
+            "websocket",
+            "request_url",
+            "ca_file",
+            "ca",
+            "token_file",
+            "jwt",
+        ):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} is for platform jitsi only")
         return self

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.scaler.loop import Report
 from sipmediadeploy.scaler.main import make_scaler
 from sipmediadeploy.scaler.model import MAX_CREATIONS, SURGE, Action
@@ -58,7 +59,15 @@ class Run:
         world, stop = self.world, asyncio.Event()
         own = f"{world.stack.name}-scaler-0"
         scaler, self.target, document = make_scaler(
-            world.stack, SUBNET, "master", world.version, own, world, world, self.event, self.reported
+            world.stack,
+            SUBNET,
+            Secrets(master="master"),
+            world.version,
+            own,
+            world,
+            world,
+            self.event,
+            self.reported,
         )
         world.add(document(Role.SCALER, 0, own), 0.0)
         task = asyncio.create_task(scaler.run(stop))

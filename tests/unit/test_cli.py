@@ -15,7 +15,10 @@ import yaml
 
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
-from sipmediadeploy.stack import load_stack
+from sipmediadeploy.stack import Stack, load_stack, parse_stack
+
+STACK = Stack(name="demo", domain="sip.test")
+JITSI = "name: demo\ndomain: sip.test\nconference: {platform: jitsi, url: 'https://meet.test', %s}\n"
 
 
 def smd(directory: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -124,7 +127,7 @@ def test_secrets_that_can_not_be_used_are_named_and_never_quoted(
     place.secrets_file.write_text(text)
     place.secrets_file.chmod(mode)
     with pytest.raises(CommandError) as caught:
-        place.master_secret()
+        place.secrets(STACK)
     for word in words:
         assert word in str(caught.value)
     assert "xxxx" not in str(caught.value)
@@ -134,7 +137,52 @@ def test_the_master_secret_may_come_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMD_MASTER_SECRET", "y" * 43)
-    assert Place(tmp_path / "stack.yaml").master_secret() == "y" * 43
+    assert Place(tmp_path / "stack.yaml").secrets(STACK).master == "y" * 43
+
+
+@pytest.mark.parametrize(
+    ("keys", "file", "text", "mode", "words"),
+    [
+        ("token_file: t.jwt", "t.jwt", None, 0o600, ["conference.token_file", "t.jwt", "can't be read"]),
+        ("token_file: t.jwt", "t.jwt", "a.bbbb.c", 0o640, ["others can read", "chmod 600"]),
+        ("token_file: t.jwt", "t.jwt", "bbbb", 0o600, ["no JSON Web Token"]),
+        ("jwt: {issuer: g, key_file: k}", "k", "", 0o600, ["conference.jwt.key_file", "k: it is empty"]),
+        ("jwt: {issuer: g, key_file: k}", "k", "-----BEGIN bbbb", 0o600, ["no private key in PEM form"]),
+    ],
+)
+def test_a_token_or_key_that_can_not_be_used_is_named_and_never_quoted(
+    tmp_path: Path, keys: str, file: str, text: str | None, mode: int, words: list[str]
+) -> None:
+    place = Place(tmp_path / "stack.yaml")
+    place.init()
+    if text is not None:
+        (tmp_path / file).write_text(text)
+        (tmp_path / file).chmod(mode)
+    with pytest.raises(CommandError) as caught:
+        place.secrets(parse_stack(JITSI % keys))
+    for word in words:
+        assert word in str(caught.value)
+    assert "bbbb" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [("token_file: f", (" a.b.c\n", None)), ("jwt: {issuer: g, key_file: f}", (None, " a.b.c\n"))],
+)
+def test_what_the_conference_needs_is_read_beside_the_stack_file_and_in_no_output(
+    tmp_path: Path, keys: str, expected: tuple[str | None, str | None]
+) -> None:
+    place = Place(tmp_path / "stack.yaml")
+    place.init()
+    place.stack_file.write_text(JITSI % keys)
+    (tmp_path / "f").write_text(" a.b.c\n")
+    (tmp_path / "f").chmod(0o600)
+    secrets = place.secrets(load_stack(place.stack_file))
+    assert (secrets.conference_token, secrets.conference_key) == tuple(x and x.strip() for x in expected)
+    assert "a.b.c" not in repr(secrets)
+    printed = smd(tmp_path, "config")
+    assert printed.returncode == 0
+    assert "a.b.c" not in printed.stdout
 
 
 def test_two_commands_do_not_change_a_stack_at_the_same_time(tmp_path: Path) -> None:

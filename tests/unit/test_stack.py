@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sipmediadeploy.cli.place import STACK_TEXT
+from sipmediadeploy.protocol.replica import TokenSigning
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.scaler.documents import conference_access
 from sipmediadeploy.stack import Stack, StackError, load_stack, parse_stack
 
@@ -54,12 +56,25 @@ def test_a_jitsi_meet_needs_its_address_only_and_takes_the_authorities_beside_th
     stack = load_stack(file)
     assert stack.conference.ca == "-----BEGIN CERTIFICATE-----\n"
     assert parse_stack(yaml.safe_dump(stack.model_dump(mode="json"))) == stack
-    access = conference_access(stack, IPv4Network("172.30.0.0/24"), "m" * 32)
+    access = conference_access(stack, IPv4Network("172.30.0.0/24"), Secrets(master="m" * 32))
     assert (access.platform, access.url, access.ca) == (
         "jitsi",
         "https://meet.example.org",
         stack.conference.ca,
     )
+
+
+def test_tokens_are_for_a_jitsi_meet_and_come_from_one_place() -> None:
+    jitsi = SMALLEST + "conference: {platform: jitsi, url: 'https://meet.example.org', "
+    with pytest.raises(StackError, match="take one"):
+        parse_stack(jitsi + "token_file: t, jwt: {issuer: a, key_file: k}}")
+    with pytest.raises(StackError, match="platform jitsi only"):
+        parse_stack(SMALLEST + "conference: {token_file: t}")
+    stack = parse_stack(jitsi + "jwt: {issuer: a, key_file: k, key_id: i}}")
+    secrets = Secrets(master="m" * 32, conference_key="the key")
+    access = conference_access(stack, IPv4Network("172.30.0.0/24"), secrets)
+    assert access.signing == TokenSigning(key="the key", issuer="a", key_id="i")
+    assert access.token is None
 
 
 def test_the_effective_stack_means_the_same_as_the_file() -> None:

@@ -9,8 +9,13 @@ import secrets as random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sipmediadeploy.cli.errors import CommandError
+
+if TYPE_CHECKING:  # pydantic is heavy, and the command line is parsed without it
+    from sipmediadeploy.protocol.secrets import Secrets
+    from sipmediadeploy.stack import Stack
 
 _MASTER_VARIABLE = "SMD_MASTER_SECRET"
 _SHORTEST_MASTER = 32
@@ -29,6 +34,7 @@ provider: docker
 # conference:               # without a url the embedded demo conference is deployed and used
 #   platform: jitsi         # or janus, with the address of its WebSocket
 #   url: https://meet.example.org
+#   jwt: {{issuer: gateways, key_file: jitsi.key}}     # for a Jitsi Meet that wants tokens
 #
 # sip:
 #   port: 5060
@@ -96,12 +102,45 @@ class Place:
             written.append(self.secrets_file)
         return written
 
-    def master_secret(self) -> str:
-        """The master secret, from the environment or the secrets file.
+    def secrets(self, stack: Stack) -> Secrets:
+        """The master secret, and what the stack file names for the conference platform.
 
         Raises:
-            CommandError: there is none, it is too short, or others can read the file.
+            CommandError: one is missing or can't be used, or others can read it.
         """
+        from sipmediadeploy.protocol.secrets import Secrets
+
+        conference, master = stack.conference, self._master_secret()
+        if conference.token_file is not None:
+            token = self._private(conference.token_file, "conference.token_file")
+            if token.count(".") != 2:
+                raise CommandError(f"conference.token_file: {conference.token_file} holds no JSON Web Token")
+            return Secrets(master=master, conference_token=token)
+        if conference.jwt is not None:
+            key = self._private(conference.jwt.key_file, "conference.jwt.key_file")
+            from sipmediadeploy.gateway.conference.jitsi.token import BadKey, algorithm_of
+
+            try:
+                algorithm_of(key)
+            except BadKey as e:
+                raise CommandError(f"conference.jwt.key_file: {conference.jwt.key_file}: {e}") from None
+            return Secrets(master=master, conference_key=key)
+        return Secrets(master=master)
+
+    def _private(self, name: Path, key: str) -> str:
+        """The content of a file beside the stack file that nobody else can read."""
+        path = self.stack_file.parent / name
+        try:
+            text = path.read_text(encoding="utf-8")
+            mode = path.stat().st_mode & 0o777
+        except (OSError, UnicodeDecodeError) as e:
+            why = e.strerror if isinstance(e, OSError) else "it is no text"
+            raise CommandError(f"{key}: {path} can't be read: {why}") from None
+        if mode & 0o077:
+            raise CommandError(f"{key}: others can read {path} (mode {mode:03o}): chmod 600 {path}")
+        return text.strip()
+
+    def _master_secret(self) -> str:
         if (given := os.environ.get(_MASTER_VARIABLE)) is not None:
             return _checked(given, _MASTER_VARIABLE)
         import yaml

@@ -15,7 +15,7 @@ from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.view import Seen, look
 from sipmediadeploy.protocol.client import HttpAgents
-from sipmediadeploy.protocol.secrets import agent_token
+from sipmediadeploy.protocol.secrets import Secrets, agent_token
 from sipmediadeploy.providers.base import Provider
 from sipmediadeploy.providers.docker import labels
 from sipmediadeploy.providers.docker.engine import reason
@@ -29,7 +29,7 @@ class Running:
     """What commands need to know of a stack that has been brought up."""
 
     stack: Stack
-    master_secret: str
+    secrets: Secrets
     subnet: IPv4Network
     version: str
     """Of the images that replicas should have."""
@@ -37,12 +37,12 @@ class Running:
 
     def wanted(self) -> dict[tuple[Role, int], str]:
         """The service hashes of up-to-date replicas."""
-        return wanted_hashes(self.stack, self.subnet, self.master_secret, self.version)
+        return wanted_hashes(self.stack, self.subnet, self.secrets, self.version)
 
     @contextlib.asynccontextmanager
     async def agents(self) -> AsyncIterator[HttpAgents]:
         """The client of the replicas' agents."""
-        async with HttpAgents(lambda name: agent_token(self.master_secret, name)) as agents:
+        async with HttpAgents(lambda name: agent_token(self.secrets.master, name)) as agents:
             yield agents
 
     async def look(self) -> list[Seen]:
@@ -73,7 +73,7 @@ def find_running(place: Place, client: docker.DockerClient) -> Running:
         raise CommandError(f"stack {stack.name} is not up. Bring it up with: smd up")
     version = scaler_version(client, stack.name)
     provider = load_provider(stack, version)
-    return Running(stack, place.master_secret(), network.subnet, version, provider)
+    return Running(stack, place.secrets(stack), network.subnet, version, provider)
 
 
 def scaler_version(client: docker.DockerClient, stack: str) -> str:

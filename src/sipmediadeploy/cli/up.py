@@ -22,6 +22,7 @@ from sipmediadeploy.cli.view import (
 )
 from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.protocol.client import AgentError, Agents, WrongToken
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import Life, ReplicaRecord
 from sipmediadeploy.providers.docker.engine import ensure_engine
 from sipmediadeploy.providers.docker.network import ensure_network
@@ -46,10 +47,10 @@ def up(place: Place, timeout: float) -> None:
     for path in place.init():
         report(f"wrote {shorten(path)}")
     stack = load_stack(place.stack_file)
-    secret = place.master_secret()
+    secrets = place.secrets(stack)
     with place.locked(), engine_errors("the stack can't be brought up"):
         client = ensure_engine(report)
-        running = _prepare(stack, secret, client, report)
+        running = _prepare(stack, secrets, client, report)
         asyncio.run(_bring_up(running, client, timeout, report))
     print(f"\nThe stack {stack.name} is up.")
     print(f"  call  {sip_address(stack, running.subnet)}")
@@ -59,7 +60,7 @@ def up(place: Place, timeout: float) -> None:
 
 
 def _prepare(
-    stack: Stack, secret: str, client: docker.DockerClient, report: Callable[[str], None]
+    stack: Stack, secrets: Secrets, client: docker.DockerClient, report: Callable[[str], None]
 ) -> Running:
     version = ensure_images(client, report)
     network = ensure_network(client, stack)
@@ -67,7 +68,7 @@ def _prepare(
     if stack.publish is not None:
         report(f"ports of {stack.publish} lead to the stack")
     ensure_published(client, stack, network, version)
-    return Running(stack, secret, network.subnet, version, load_provider(stack, version))
+    return Running(stack, secrets, network.subnet, version, load_provider(stack, version))
 
 
 async def _bring_up(
@@ -112,7 +113,7 @@ async def ensure_scaler(running: Running, report: Callable[[str], None]) -> None
     name = replica_name(running.stack.name, Role.SCALER, next_number(record.name for record in scalers))
     report(f"{name}: starting it; it makes the other replicas")
     document = make_document(
-        running.stack, running.subnet, running.master_secret, running.version, Role.SCALER, 0, name
+        running.stack, running.subnet, running.secrets, running.version, Role.SCALER, 0, name
     )
     await provider.create(document, limits_of(running.stack, Role.SCALER))
 

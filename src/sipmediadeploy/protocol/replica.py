@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.stack import Role, Stack
 
 PATH = Path("/etc/smd/replica.yaml")
@@ -75,6 +76,16 @@ class TurnServer(_Document):
     secret: str
 
 
+class TokenSigning(_Document):
+    """How tokens are made that a gateway joins rooms with (RFC 7519)."""
+
+    key: str = Field(repr=False, description="a private key (PEM), or the secret shared with the platform")
+    issuer: str
+    audience: str = "jitsi"
+    subject: str | None = None
+    key_id: str | None = None
+
+
 class ConferenceAccess(_Document):
     """Where and how a gateway joins rooms."""
 
@@ -88,7 +99,8 @@ class ConferenceAccess(_Document):
     websocket: str | None = Field(default=None, description="address of XMPP over WebSocket")
     request_url: str | None = Field(default=None, description="address of conference requests by HTTP")
     ca: str | None = Field(default=None, description="certificate authorities, PEM")
-    token: str | None = Field(default=None, description="JSON Web Token to log in with")
+    token: str | None = Field(default=None, repr=False, description="JSON Web Token to log in with")
+    signing: TokenSigning | None = Field(default=None, description="makes such tokens, one for each join")
 
 
 class GatewayService(_Document):
@@ -116,12 +128,12 @@ class ConferenceDemoService(_Document):
 
 
 class ScalerService(_Document):
-    """A scaler: the whole effective stack and the master secret, on scalers only."""
+    """A scaler: the whole effective stack and its secrets, on scalers only."""
 
     role: Literal[Role.SCALER] = Role.SCALER
     stack_definition: Stack
     subnet: IPv4Network
-    master_secret: str
+    secrets: Secrets
     image_version: str = Field(description="tag of the images that replicas are made from")
 
 

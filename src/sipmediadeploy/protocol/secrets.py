@@ -10,6 +10,18 @@ import hashlib
 import hmac
 import time
 
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Secrets(BaseModel):
+    """What a stack keeps to itself. Scalers have all of it; it is never printed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    master: str = Field(repr=False)
+    conference_token: str | None = Field(default=None, repr=False, description="JSON Web Token to join with")
+    conference_key: str | None = Field(default=None, repr=False, description="key that signs such tokens")
+
 
 def derive(master: str, purpose: str) -> str:
     """The secret for ``purpose``: 43 URL-safe characters, always the same for the same two inputs."""

@@ -1,4 +1,4 @@
-"""Makes replica documents: what each replica is told, from stack, slot and master secret. Pure."""
+"""Makes replica documents: what each replica is told, from stack, slot and secrets. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from sipmediadeploy.protocol.replica import (
     ReplicaDocument,
     ScalerService,
     Service,
+    TokenSigning,
     TurnServer,
     Vrrp,
 )
-from sipmediadeploy.protocol.secrets import agent_token, turn_secret
+from sipmediadeploy.protocol.secrets import Secrets, agent_token, turn_secret
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.stack import GATEWAY_SIDE_SIP_PORT, Role, Stack
 
@@ -24,7 +25,7 @@ from sipmediadeploy.stack import GATEWAY_SIDE_SIP_PORT, Role, Stack
 def make_document(
     stack: Stack,
     subnet: IPv4Network,
-    master_secret: str,
+    secrets: Secrets,
     image_version: str,
     role: Role,
     slot: int,
@@ -36,14 +37,14 @@ def make_document(
         name=name,
         slot=slot,
         address=addresses.slot_address(subnet, role, slot),
-        agent_token=agent_token(master_secret, name),
-        service=_service(stack, subnet, master_secret, image_version, role, slot),
+        agent_token=agent_token(secrets.master, name),
+        service=_service(stack, subnet, secrets, image_version, role, slot),
         vrrp=_vrrp(subnet, role, slot),
     )
 
 
 def _service(
-    stack: Stack, subnet: IPv4Network, master_secret: str, image_version: str, role: Role, slot: int
+    stack: Stack, subnet: IPv4Network, secrets: Secrets, image_version: str, role: Role, slot: int
 ) -> Service:
     match role:
         case Role.KAMAILIO:
@@ -65,7 +66,7 @@ def _service(
                 # a relay candidate that says otherwise fails ICE's check (RFC 8445, section 7.2.5.3.1).
                 external_ip=None if stack.demo else stack.publish,
                 realm=stack.domain,
-                secret=turn_secret(master_secret),
+                secret=turn_secret(secrets.master),
                 allowed_peers=(subnet,) if stack.demo else (),
             )
         case Role.GATEWAY:
@@ -75,7 +76,7 @@ def _service(
                 capacity=stack.pools.gateway.calls,
                 rtp_timeout_s=stack.media.rtp_timeout_s,
                 video_kbps=stack.media.video_kbps,
-                conference=conference_access(stack, subnet, master_secret),
+                conference=conference_access(stack, subnet, secrets),
             )
         case Role.CONFERENCE_DEMO:
             return ConferenceDemoService(publish=stack.publish)
@@ -83,12 +84,12 @@ def _service(
             return ScalerService(
                 stack_definition=stack,
                 subnet=subnet,
-                master_secret=master_secret,
+                secrets=secrets,
                 image_version=image_version,
             )
 
 
-def conference_access(stack: Stack, subnet: IPv4Network, master_secret: str) -> ConferenceAccess:
+def conference_access(stack: Stack, subnet: IPv4Network, secrets: Secrets) -> ConferenceAccess:
     """How the stack's gateways reach the conference platform."""
     demo = addresses.slot_address(subnet, Role.CONFERENCE_DEMO, 0)
     return ConferenceAccess(
@@ -98,7 +99,7 @@ def conference_access(stack: Stack, subnet: IPv4Network, master_secret: str) -> 
         turn_server=None
         if stack.turn == "never"
         else TurnServer(
-            address=_required_service_address(subnet, Role.COTURN), secret=turn_secret(master_secret)
+            address=_required_service_address(subnet, Role.COTURN), secret=turn_secret(secrets.master)
         ),
         domain=stack.conference.domain,
         muc=stack.conference.muc,
@@ -106,6 +107,21 @@ def conference_access(stack: Stack, subnet: IPv4Network, master_secret: str) -> 
         websocket=stack.conference.websocket,
         request_url=stack.conference.request_url,
         ca=stack.conference.ca,
+        token=secrets.conference_token,
+        signing=_signing(stack, secrets),
+    )
+
+
+def _signing(stack: Stack, secrets: Secrets) -> TokenSigning | None:
+    jwt = stack.conference.jwt
+    if jwt is None or secrets.conference_key is None:
+        return None
+    return TokenSigning(
+        key=secrets.conference_key,
+        issuer=jwt.issuer,
+        audience=jwt.audience,
+        subject=jwt.subject,
+        key_id=jwt.key_id,
     )
 
 

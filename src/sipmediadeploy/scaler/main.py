@@ -16,7 +16,7 @@ import structlog
 
 from sipmediadeploy.protocol.client import Agents, HttpAgents
 from sipmediadeploy.protocol.replica import PATH, ReplicaDocument, ScalerService, load_replica_document
-from sipmediadeploy.protocol.secrets import agent_token
+from sipmediadeploy.protocol.secrets import Secrets, agent_token
 from sipmediadeploy.providers.base import Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler.act import Event, Executor
@@ -35,7 +35,7 @@ MakeDocument = Callable[[Role, int, str], ReplicaDocument]
 def make_scaler(
     stack: Stack,
     subnet: IPv4Network,
-    master_secret: str,
+    secrets: Secrets,
     version: str,
     own_name: str,
     provider: Provider,
@@ -46,7 +46,7 @@ def make_scaler(
     """A scaler for ``stack``, what it wants, and how it makes documents."""
 
     def document(role: Role, slot: int, name: str) -> ReplicaDocument:
-        return make_document(stack, subnet, master_secret, version, role, slot, name)
+        return make_document(stack, subnet, secrets, version, role, slot, name)
 
     target = Target(
         stack=stack,
@@ -61,11 +61,11 @@ def make_scaler(
 
 
 def wanted_hashes(
-    stack: Stack, subnet: IPv4Network, master_secret: str, version: str
+    stack: Stack, subnet: IPv4Network, secrets: Secrets, version: str
 ) -> dict[tuple[Role, int], str]:
     """The service hash of an up-to-date replica in each usable slot."""
     return {
-        (role, slot): make_document(stack, subnet, master_secret, version, role, slot, "any").service_hash()
+        (role, slot): make_document(stack, subnet, secrets, version, role, slot, "any").service_hash()
         for role, slot in usable_slots(stack)
     }
 
@@ -151,17 +151,17 @@ class Reporter:
 
 async def serve(document: ReplicaDocument, service: ScalerService) -> None:
     """Run the scaler that ``document`` describes until SIGTERM."""
-    stack, secret = service.stack_definition, service.master_secret
+    stack, secrets = service.stack_definition, service.secrets
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     journal = Journal()
     provider = load_provider(stack, service.image_version)
-    async with HttpAgents(lambda name: agent_token(secret, name)) as agents:
+    async with HttpAgents(lambda name: agent_token(secrets.master, name)) as agents:
         scaler, _, _ = make_scaler(
             stack,
             service.subnet,
-            secret,
+            secrets,
             service.image_version,
             document.name,
             provider,

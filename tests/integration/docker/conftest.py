@@ -12,6 +12,7 @@ import pytest
 
 from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.protocol.replica import ReplicaDocument
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker.engine import connect
 from sipmediadeploy.providers.docker.network import StackNetwork, ensure_network
@@ -36,7 +37,9 @@ class Trial:
 
     def document(self, role: Role, slot: int) -> ReplicaDocument:
         name = f"{self.stack.name}-{role}-{slot}"
-        return make_document(self.stack, self.network.subnet, "m" * 43, self.version, role, slot, name)
+        return make_document(
+            self.stack, self.network.subnet, Secrets(master="m" * 43), self.version, role, slot, name
+        )
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,18 @@ from sipmediadeploy.gateway.conference.jitsi import muc
 from sipmediadeploy.gateway.conference.jitsi.muc import Left, Member, Refused, Self
 from sipmediadeploy.gateway.conference.jitsi.stanzas import local_name
 from sipmediadeploy.gateway.conference.jitsi.stream import Login
+from sipmediadeploy.gateway.conference.jitsi.token import signer
 from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection
-from tests.integration.jitsi.prosody_server import DOMAIN, MUC, ProsodyServer
+from sipmediadeploy.protocol.replica import TokenSigning
+from tests.integration.jitsi.prosody_server import DOMAIN, MUC, TOKEN_KEY, ProsodyServer
 
 ROOM = f"demo@{MUC}"
 
 
-def login(server: ProsodyServer, token: str | None = None) -> Login:
-    """How a guest logs in."""
-    return Login(server.websocket, DOMAIN, "demo", token=token)
+def login(server: ProsodyServer) -> Login:
+    """How a guest logs in; where a token is wanted, with one for all rooms."""
+    token = signer(TokenSigning(key=TOKEN_KEY, issuer="gateways"), DOMAIN, "*", "Guest")
+    return Login(server.websocket, DOMAIN, "demo", token=token if server.authentication == "token" else None)
 
 
 @dataclass

@@ -45,10 +45,12 @@ smacks_hibernation_time = 30
 
 VirtualHost "{domain}"
     authentication = "{authentication}"
+    test_token_key = "{key}"
 
 Component "{muc}" "muc"
     muc_room_locking = false
     muc_room_default_public_jids = true
+    modules_enabled = {{ "token_rooms" }}
     storage = "memory"
 """
 
@@ -85,6 +87,56 @@ module:hook("pre-resource-unbind", function (event)
 end, 10);
 """
 
+# What Jitsi's own Prosody does for platforms that want a token: it must be signed, in time and for the room.
+_TOKEN_HOLDERS = """
+local jwt = require "util.jwt";
+local new_sasl = require "util.sasl".new;
+local formdecode = require "util.http".formdecode;
+local key = module:get_option_string("test_token_key");
+local provider = {};
+function provider.test_password() return nil; end
+function provider.get_password() return nil; end
+function provider.set_password() return nil; end
+function provider.user_exists() return true; end
+function provider.create_user() return nil; end
+function provider.get_sasl_handler(session)
+    local handler = new_sasl(module.host, { anonymous = function() return true; end });
+    local process = handler.process;
+    function handler:process(message)
+        local good, claims = jwt.verify(key, session.token or "");
+        if not good then return "failure", "not-allowed", "token: " .. claims; end
+        local now = os.time();
+        if claims.aud ~= "jitsi" or claims.iss ~= "gateways" or claims.exp < now or claims.nbf > now then
+            return "failure", "not-allowed", "token: not for us, or not now";
+        end
+        session.token_room, session.token_name = claims.room, claims.context.user.name;
+        return process(self, message);
+    end
+    function handler:clean_clone() return provider.get_sasl_handler(session); end
+    return handler;
+end
+module:provides("auth", provider);
+module:context("*"):hook("websocket-session", function (event)
+    event.session.token = formdecode(event.request.url.query or "").token;
+end);
+"""
+
+# In the rooms' component.
+_TOKEN_ROOMS = """
+local jid_split = require "util.jid".split;
+module:hook("muc-occupant-pre-join", function (event)
+    local room, may = jid_split(event.room.jid), event.origin.token_room;
+    if not may then return; end
+    if may ~= "*" and may ~= room then
+        event.origin.send(require "util.stanza".error_reply(event.stanza, "cancel", "not-allowed"));
+        return true;
+    end
+    module:log("info", "%s has a token for %s", event.origin.token_name, room);
+end, 100);
+"""
+
+TOKEN_KEY = "a key that only Prosody and the test know"
+
 
 def free_port() -> int:
     """A TCP port that nobody listens on."""
@@ -96,12 +148,15 @@ def free_port() -> int:
 class ProsodyServer:
     """A Prosody that can be started and killed."""
 
-    def __init__(self, directory: Path, *, resuming: bool = False) -> None:
+    def __init__(self, directory: Path, *, authentication: str = "anonymous") -> None:
         self.directory = directory
+        self.authentication = authentication
         self.port, self.tls_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         (directory / "modules").mkdir(parents=True)
         (directory / "modules" / "mod_auth_resuming.lua").write_text(_RESUMING_GUESTS)
+        (directory / "modules" / "mod_auth_token.lua").write_text(_TOKEN_HOLDERS)
+        (directory / "modules" / "mod_token_rooms.lua").write_text(_TOKEN_ROOMS)
         (directory / "certificates").mkdir()
         self._make_certificate()
         (directory / "prosody.cfg.lua").write_text(
@@ -111,7 +166,8 @@ class ProsodyServer:
                 tls_port=self.tls_port,
                 domain=DOMAIN,
                 muc=MUC,
-                authentication="resuming" if resuming else "anonymous",
+                authentication=authentication,
+                key=TOKEN_KEY,
             )
         )
 
@@ -185,9 +241,11 @@ class ProsodyServer:
 
 
 @contextlib.asynccontextmanager
-async def running_prosody(directory: Path, *, resuming: bool = False) -> AsyncIterator[ProsodyServer]:
+async def running_prosody(
+    directory: Path, *, authentication: str = "anonymous"
+) -> AsyncIterator[ProsodyServer]:
     """A started Prosody."""
-    server = ProsodyServer(directory, resuming=resuming)
+    server = ProsodyServer(directory, authentication=authentication)
     try:
         await server.start()
         yield server

@@ -171,7 +171,9 @@ async def test_a_server_that_takes_no_guests_and_one_that_is_not_there_are_named
 ) -> None:
     with pytest.raises((LoginRefused, XmppLost)):
         await XmppConnection.open(replace(login(server), domain="other.test"), lambda _: None)
-    nobody = replace(login(server), websocket=f"ws://127.0.0.1:{free_port()}/xmpp-websocket", token="s3cret")
+    nobody = replace(
+        login(server), websocket=f"ws://127.0.0.1:{free_port()}/xmpp-websocket", token=lambda: "s3cret"
+    )
     with pytest.raises(XmppLost, match=r"127\.0\.0\.1") as error:
         await XmppConnection.open(nobody, lambda _: None)
     assert "s3cret" not in str(error.value)
@@ -191,7 +193,7 @@ async def test_a_session_ends_with_a_reason_when_the_server_goes(server: Prosody
 
 async def test_a_broken_connection_is_resumed_and_nothing_is_lost(tmp_path: Path) -> None:
     async with (
-        running_prosody(tmp_path / "prosody", resuming=True) as server,
+        running_prosody(tmp_path / "prosody", authentication="resuming") as server,
         guest(server, "Ann", "aaaaaaaa") as ann,
         guest(server, "Bob", "bbbbbbbb") as bob,
     ):

@@ -60,7 +60,7 @@ def test_a_ca_that_is_none_is_named() -> None:
 
 
 def test_the_login_carries_room_token_and_what_to_resume() -> None:
-    login = Login("wss://h/x", "d", "a room", token="a.b.c")
+    login = Login("wss://h/x", "d", "a room", token=lambda: "a.b.c")
     assert login.url() == "wss://h/x?room=a+room&token=a.b.c"
     assert login.url("p") == "wss://h/x?room=a+room&token=a.b.c&previd=p"
     assert Login("wss://h/x?y=1", "d", "r").url() == "wss://h/x?y=1&room=r"

@@ -9,6 +9,7 @@ import pytest
 
 from sipmediadeploy.node.roles.conference_demo.role import ConferenceDemoRole
 from sipmediadeploy.protocol.replica import ConferenceDemoService
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.stack import Role, parse_stack
 
@@ -17,7 +18,13 @@ SUBNET = IPv4Network("172.30.5.0/24")
 
 def rendered(stack: str) -> dict[Path, str]:
     document = make_document(
-        parse_stack(stack), SUBNET, "master", "v", Role.CONFERENCE_DEMO, 0, "x-conference-demo-0"
+        parse_stack(stack),
+        SUBNET,
+        Secrets(master="master"),
+        "v",
+        Role.CONFERENCE_DEMO,
+        0,
+        "x-conference-demo-0",
     )
     assert isinstance(document.service, ConferenceDemoService)
     files = ConferenceDemoRole(document, document.service).render()

@@ -13,6 +13,7 @@ from sipmediadeploy.node.roles.kamailio.gateways import dispatcher_list, silent_
 from sipmediadeploy.node.roles.registry import role_of
 from sipmediadeploy.protocol.agent import Gateway, Gateways
 from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.stack import Role, Stack
 
@@ -22,7 +23,9 @@ NONE = Gateways(term=0, gateways=())
 
 def document(role: Role, stack: Stack | None = None) -> ReplicaDocument:
     stack = stack or Stack(name="demo", domain="sip.example.org")
-    return make_document(stack, IPv4Network("172.30.5.0/24"), MASTER, "1", role, 0, f"demo-{role}-0")
+    return make_document(
+        stack, IPv4Network("172.30.5.0/24"), Secrets(master=MASTER), "1", role, 0, f"demo-{role}-0"
+    )
 
 
 def role(role: Role, stack: Stack | None = None) -> NodeRole:

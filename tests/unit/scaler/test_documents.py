@@ -12,24 +12,24 @@ from sipmediadeploy.protocol.replica import (
     KamailioService,
     ReplicaDocument,
 )
-from sipmediadeploy.protocol.secrets import turn_secret
+from sipmediadeploy.protocol.secrets import Secrets, turn_secret
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.stack import Role, parse_stack
 
 SUBNET = IPv4Network("172.30.5.0/24")
-MASTER = "m" * 43
+SECRETS = Secrets(master="m" * 43)
 
 
 def gateway_document(turn: str) -> ReplicaDocument:
     stack = parse_stack(f"name: demo\ndomain: sip.test\nturn: {turn}\n")
-    return make_document(stack, SUBNET, MASTER, "v", Role.GATEWAY, 0, "smd-demo-gateway-0")
+    return make_document(stack, SUBNET, SECRETS, "v", Role.GATEWAY, 0, "smd-demo-gateway-0")
 
 
 def test_with_turn_never_a_gateway_knows_no_turn_server_and_no_turn_secret() -> None:
     document = gateway_document("never")
     assert isinstance(document.service, GatewayService)
     assert document.service.conference.turn_server is None
-    assert turn_secret(MASTER) not in document.to_yaml()
+    assert turn_secret(SECRETS.master) not in document.to_yaml()
 
 
 @pytest.mark.parametrize("turn", ["auto", "always"])
@@ -44,7 +44,7 @@ def test_otherwise_a_gateway_uses_the_turn_pools_service_address(turn: str) -> N
 
 def coturn_service(more: str) -> CoturnService:
     stack = parse_stack(f"name: demo\ndomain: sip.test\npublish: 198.18.0.5\n{more}")
-    document = make_document(stack, SUBNET, MASTER, "v", Role.COTURN, 0, "smd-demo-coturn-0")
+    document = make_document(stack, SUBNET, SECRETS, "v", Role.COTURN, 0, "smd-demo-coturn-0")
     assert isinstance(document.service, CoturnService)
     return document.service
 
@@ -61,6 +61,6 @@ def test_a_relay_tells_the_address_that_its_packets_come_from() -> None:
 )
 def test_a_list_of_callers_leaves_the_stacks_own_network_in(more: str, expected: list[str]) -> None:
     stack = parse_stack(f"name: demo\ndomain: sip.test\n{more}")
-    document = make_document(stack, SUBNET, MASTER, "v", Role.KAMAILIO, 0, "smd-demo-kamailio-0")
+    document = make_document(stack, SUBNET, SECRETS, "v", Role.KAMAILIO, 0, "smd-demo-kamailio-0")
     assert isinstance(document.service, KamailioService)
     assert [str(network) for network in document.service.allow] == expected

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sipmediadeploy.protocol.agent import State, Status
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import Life, ReplicaRecord
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler import policy
@@ -27,7 +28,7 @@ NOW = 10_000.0
 
 @pytest.fixture(scope="module")
 def target() -> Target:
-    return Target(STACK, "v1", wanted_hashes(STACK, SUBNET, "master", "v1"), "demo-scaler-0")
+    return Target(STACK, "v1", wanted_hashes(STACK, SUBNET, Secrets(master="master"), "v1"), "demo-scaler-0")
 
 
 def replica(target: Target, role: Role, slot: int, **changes: Any) -> Replica:

@@ -7,13 +7,15 @@ import re
 import secrets
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
-from sipmediadeploy.gateway.conference.base import Participant, SessionEnded
+from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Participant, SessionEnded
 from sipmediadeploy.gateway.conference.ice import ice_servers
 from sipmediadeploy.gateway.conference.jitsi import muc
 from sipmediadeploy.gateway.conference.jitsi.deployment import Deployment, discover, tls_context
 from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Choices
+from sipmediadeploy.gateway.conference.jitsi.token import BadKey, signer
 from sipmediadeploy.gateway.conference.jitsi.visit import Plan, Visit
 from sipmediadeploy.gateway.conference.stay import Stay
 from sipmediadeploy.gateway.media.api import MediaWorker
@@ -43,6 +45,7 @@ class JitsiDriver:
         name = _CONTROLS.sub(" ", who.display_name).strip()[:64] or "SIP"
         guest = replace(who, display_name=name)
         machine = secrets.token_hex(16)
+        token = self._token(deployment.domain, node, name)
 
         def make_visit(number: int) -> Visit:
             plan = Plan(
@@ -53,7 +56,7 @@ class JitsiDriver:
                 tls=tls,
                 ice=ice_servers(self._access, self._gateway),
                 machine=machine,
-                token=self._access.token,
+                token=token,
                 choices=self._choices,
             )
             return Visit(plan, number)
@@ -64,6 +67,16 @@ class JitsiDriver:
 
     async def close(self) -> None:
         """Nothing is shared between sessions but what ``config.js`` told."""
+
+    def _token(self, domain: str, room: str, name: str) -> Callable[[], str] | None:
+        access = self._access
+        if access.signing is not None:
+            try:
+                return signer(access.signing, domain, room, name)
+            except BadKey as e:
+                raise ConferenceUnavailable(f"conference.jwt.key_file: {e}") from None
+        given = access.token
+        return None if given is None else lambda: given
 
     async def _deployment(self) -> tuple[Deployment, ssl.SSLContext]:
         async with self._finding:

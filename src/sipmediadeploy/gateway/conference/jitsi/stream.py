@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 from xml.etree.ElementTree import Element
@@ -34,13 +35,14 @@ class Login:
     domain: str
     room: str
     tls: ssl.SSLContext | None = None
-    token: str | None = None
+    token: Callable[[], str] | None = None
+    """Makes the token for one connection."""
 
     def url(self, resume: str | None = None) -> str:
         """The WebSocket's address; the room lets load balancers keep a conference on one server."""
         query = {"room": self.room}
-        if self.token:
-            query["token"] = self.token
+        if self.token is not None:
+            query["token"] = self.token()
         if resume:
             query["previd"] = resume  # Jitsi's Prosody gives the same anonymous user again
         return f"{self.websocket}{'&' if '?' in self.websocket else '?'}{urlencode(query)}"
