@@ -85,10 +85,14 @@ def test_other_choices_make_other_offers() -> None:
 
 def test_a_data_channel_is_offered_when_it_is_there_and_wanted() -> None:
     sctp = "<sctpmap xmlns='urn:xmpp:jingle:transports:dtls-sctp:1' number='5000' protocol='x'/>"
-    content = f"<content name='data' creator='initiator'>{TRANSPORT}</content></jingle>"
-    text = INITIATE.replace("</jingle>", content).replace("</transport>", sctp + "</transport>")
-    assert "m=application 9 UDP/DTLS/SCTP webrtc-datachannel" in sdp_offer(session(text), Choices(data=True))
-    assert "m=application" not in sdp_offer(session(text), Choices())
+    transport = TRANSPORT.replace("</transport>", sctp + "</transport>")
+    content = f"<content name='data' creator='initiator'>{transport}</content></jingle>"
+    text = INITIATE.replace("</jingle>", content)
+    offer = sdp_offer(session(text), Choices())
+    assert "m=application 9 UDP/DTLS/SCTP webrtc-datachannel" in offer
+    assert "a=sctp-port:5000" in offer
+    assert "m=application" not in sdp_offer(session(text), Choices(data=False))
+    assert "m=application" not in sdp_offer(session(), Choices())
 
 
 def test_the_answer_becomes_an_accept_that_the_focus_understands() -> None:
