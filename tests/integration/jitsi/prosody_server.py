@@ -36,7 +36,8 @@ https_interfaces = {{ "127.0.0.1" }}
 http_default_host = "{domain}"
 https_certificate = "{directory}/certificates/server.crt"
 https_key = "{directory}/certificates/server.key"
-modules_enabled = {{ "saslauth", "disco", "ping", "websocket", "smacks", "posix" }}
+modules_enabled = {{ "saslauth", "disco", "ping", "websocket", "smacks", "posix", "external_services" }}
+external_services = {{ {services} }}
 modules_disabled = {{ "s2s", "tls", "offline" }}
 c2s_require_encryption = false
 consider_websocket_secure = true
@@ -148,7 +149,7 @@ def free_port() -> int:
 class ProsodyServer:
     """A Prosody that can be started and killed."""
 
-    def __init__(self, directory: Path, *, authentication: str = "anonymous") -> None:
+    def __init__(self, directory: Path, *, authentication: str = "anonymous", services: str = "") -> None:
         self.directory = directory
         self.authentication = authentication
         self.port, self.tls_port = free_port(), free_port()
@@ -168,6 +169,7 @@ class ProsodyServer:
                 muc=MUC,
                 authentication=authentication,
                 key=TOKEN_KEY,
+                services=services,
             )
         )
 
@@ -242,10 +244,10 @@ class ProsodyServer:
 
 @contextlib.asynccontextmanager
 async def running_prosody(
-    directory: Path, *, authentication: str = "anonymous"
+    directory: Path, *, authentication: str = "anonymous", services: str = ""
 ) -> AsyncIterator[ProsodyServer]:
-    """A started Prosody."""
-    server = ProsodyServer(directory, authentication=authentication)
+    """A started Prosody; ``services``: what it tells of TURN servers, in Lua."""
+    server = ProsodyServer(directory, authentication=authentication, services=services)
     try:
         await server.start()
         yield server

@@ -32,7 +32,7 @@ def test_the_sip_side_arrives_as_it_was_sent(media: SipMedia) -> None:
 
 
 def test_ice_servers_and_statistics_arrive_as_they_were_sent() -> None:
-    ice = IceServers("turn://u:p@192.0.2.9:3478?transport=udp", relay_only=True)
+    ice = IceServers(("turn://u:p@192.0.2.9:3478?transport=udp",), relay_only=True)
     stats = MediaStats(audio_in=StreamStats(1, 2, 3, 4.5))
     assert wire.ice_from_wire(wire.parse(wire.line(asdict(ice)))) == ice
     assert wire.stats_from_wire(wire.parse(wire.line(asdict(stats)))) == stats

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from sipmediadeploy.gateway.conference.base import ConferenceUnavailable
 from sipmediadeploy.gateway.media.api import IceServers
 from sipmediadeploy.protocol.replica import ConferenceAccess
 from sipmediadeploy.protocol.secrets import turn_credentials
+
+
+@dataclass(frozen=True, slots=True)
+class TurnService:
+    """A TURN server with credentials (RFC 8656)."""
+
+    host: str
+    port: int
+    transport: str
+    username: str
+    password: str
+
+    @property
+    def uri(self) -> str:
+        """As :class:`~sipmediadeploy.gateway.media.api.IceServers` has it."""
+        user, password = quote(self.username, safe=""), quote(self.password, safe="")
+        return f"turn://{user}:{password}@{self.host}:{self.port}?transport={self.transport}"
+
+
+def with_services(ice: IceServers, services: Iterable[TurnService]) -> IceServers:
+    """The configuration with the platform's own TURN servers behind those that are in it."""
+    return replace(ice, turn_uris=(*ice.turn_uris, *(service.uri for service in services)))
 
 
 def ice_servers(access: ConferenceAccess, gateway: str, now: float | None = None) -> IceServers:
@@ -24,8 +48,5 @@ def ice_servers(access: ConferenceAccess, gateway: str, now: float | None = None
             raise ConferenceUnavailable("turn is 'always' and no TURN server is known")
         return IceServers()
     user, password = turn_credentials(server.secret, gateway, now=now)
-    return IceServers(
-        turn_uri=f"turn://{quote(user, safe='')}:{quote(password, safe='')}"
-        f"@{server.address}:{server.port}?transport=udp",
-        relay_only=access.turn == "always",
-    )
+    own = TurnService(str(server.address), server.port, "udp", user, password)
+    return IceServers((own.uri,), relay_only=access.turn == "always")

@@ -66,8 +66,8 @@ class SipMedia:
 class IceServers:
     """ICE configuration of a peer connection."""
 
-    turn_uri: str | None = None
-    """``turn://USER:PASSWORD@HOST:PORT?transport=udp``, USER and PASSWORD percent-encoded."""
+    turn_uris: tuple[str, ...] = ()
+    """``turn://USER:PASSWORD@HOST:PORT?transport=udp`` (or ``tcp``), USER and PASSWORD percent-encoded."""
     relay_only: bool = False
 
 

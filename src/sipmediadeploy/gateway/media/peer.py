@@ -45,6 +45,8 @@ from sipmediadeploy.gateway.media.webrtc_sdp import (
 
 LATENCY_MS = 60
 GATHER_LIMIT_S = 3.0
+OTHER_RELAYS_S = 0.5
+"""How long other TURN servers may take after the first has given its candidate."""
 PROMISE_LIMIT_S = 5.0
 _OPUS_PT, _H264_PT, _LEVEL_ID = 111, 102, 1
 _Direction = GstWebRTC.WebRTCRTPTransceiverDirection
@@ -92,7 +94,8 @@ class Peer:
         self._buffers: dict[int, Any] = {}
         self._payload_types: dict[int, Any] = {}
         self._candidates: list[tuple[int, str]] = []
-        self._gathered = threading.Event()
+        self._gathered, self._all_relayed = threading.Event(), threading.Event()
+        self._relays = len(ice.turn_uris)
         self._state = "new"
         self._closed = False
         w = self._webrtc = make("webrtcbin", latency=LATENCY_MS, bundle_policy="max-bundle")
@@ -101,8 +104,8 @@ class Peer:
         agent = self._ice.get_property("agent")
         agent.set_property("upnp", False)  # else gathering waits 200 ms for a router
         agent.set_property("keepalive-conncheck", True)  # notices a peer that has gone
-        if ice.turn_uri:
-            w.set_property("turn-server", ice.turn_uri)
+        for uri in ice.turn_uris:
+            w.emit("add-turn-server", uri)
         if ice.relay_only:
             w.set_property("ice-transport-policy", GstWebRTC.WebRTCICETransportPolicy.RELAY)
         rtpbin = w.get_by_name("rtpbin")
@@ -248,6 +251,8 @@ class Peer:
         self._ask("set-local-description", description)
         text = description.sdp.as_text()
         self._gathered.wait(GATHER_LIMIT_S)
+        if self._relays:
+            self._all_relayed.wait(OTHER_RELAYS_S)
         return parse_sdp(text)
 
     def _name_receiver(self, local: Description) -> Description:
@@ -281,13 +286,17 @@ class Peer:
     def _candidate(self, _webrtc: Any, mline: int, text: str) -> None:
         self._candidates.append((mline, text))
         if " typ relay" in text:
-            # The relayed candidate is the last that is of use; libnice goes on for 2 s with addresses
+            # The relayed candidates are the last that are of use; libnice goes on for 2 s with addresses
             # from which the TURN server can't be reached.
+            self._relays -= 1
             self._gathered.set()
+            if self._relays <= 0:
+                self._all_relayed.set()
 
     def _gathering(self, webrtc: Any, _spec: Any) -> None:
         if webrtc.get_property("ice-gathering-state") == GstWebRTC.WebRTCICEGatheringState.COMPLETE:
             self._gathered.set()
+            self._all_relayed.set()
 
     def _connection(self, webrtc: Any, _spec: Any) -> None:
         state = webrtc.get_property("connection-state").value_nick

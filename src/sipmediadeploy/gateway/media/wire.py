@@ -80,7 +80,7 @@ def sip_media_from_wire(value: Message) -> SipMedia:
 
 def ice_from_wire(value: Message) -> IceServers:
     """ICE servers from JSON values (``dataclasses.asdict`` is the reverse)."""
-    return IceServers(**value)
+    return IceServers(tuple(value["turn_uris"]), value["relay_only"])
 
 
 def stats_from_wire(value: Message) -> MediaStats:

@@ -55,6 +55,7 @@ class JitsiDriver:
                 deployment=deployment,
                 tls=tls,
                 ice=ice_servers(self._access, self._gateway),
+                turn=self._access.turn != "never",
                 machine=machine,
                 token=token,
                 choices=self._choices,

@@ -18,6 +18,7 @@ from xml.etree.ElementTree import Element
 import structlog
 
 from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Participant, RoomRefused
+from sipmediadeploy.gateway.conference.ice import with_services
 from sipmediadeploy.gateway.conference.jitsi import bridge, jingle, jingle_sdp, muc, stanzas
 from sipmediadeploy.gateway.conference.jitsi.conference_request import Request, request_conference
 from sipmediadeploy.gateway.conference.jitsi.deployment import Deployment
@@ -25,6 +26,7 @@ from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Choices
 from sipmediadeploy.gateway.conference.jitsi.media_session import MediaSession, Medium
 from sipmediadeploy.gateway.conference.jitsi.muc import Refused, Self
 from sipmediadeploy.gateway.conference.jitsi.room import Room
+from sipmediadeploy.gateway.conference.jitsi.services import turn_services
 from sipmediadeploy.gateway.conference.jitsi.stanzas import local_name, split_name
 from sipmediadeploy.gateway.conference.jitsi.stream import Login, LoginRefused, XmppLost
 from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection, XmppError
@@ -57,6 +59,8 @@ class Plan:
     deployment: Deployment
     tls: ssl.SSLContext
     ice: IceServers
+    turn: bool
+    """The platform's own TURN servers may be used."""
     machine: str
     choices: Choices
     token: Callable[[], str] | None = None
@@ -220,7 +224,7 @@ class Visit:
                 self._sessions += 1
                 medium = Medium(
                     worker=self._plan.worker,
-                    ice=self._plan.ice,
+                    ice=await self._ice(),
                     connection=self._xmpp,
                     tls=self._plan.tls,
                     endpoint=self._room.me.endpoint,
@@ -235,6 +239,12 @@ class Visit:
             case "session-terminate" if self._media is not None and self._media.sid == session.sid:
                 log.info("session ended by the focus", room=self._address, reason=session.reason)
                 await self._close_media()
+
+    async def _ice(self) -> IceServers:
+        plan = self._plan
+        if not plan.turn:
+            return plan.ice
+        return with_services(plan.ice, await turn_services(self._xmpp, plan.deployment.domain))
 
     async def _mend(self) -> None:
         """A session that failed is ended; the focus is asked for a new one."""
