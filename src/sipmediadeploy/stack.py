@@ -92,6 +92,14 @@ class Conference(_Strict):
 
     platform: Literal["janus", "jitsi"] = "janus"
     url: Annotated[str, StringConstraints(pattern=r"^(wss?|https?)://[^\s/]\S*$")] | None = None
+    alone_limit_s: Annotated[
+        Number,
+        Field(
+            ge=0,
+            le=86_400,
+            description="a terminal that is alone in its room for so long is hung up; 0: never",
+        ),
+    ] = 3600.0
     domain: Annotated[DomainName | None, Field(description="Jitsi: XMPP domain that guests log in to")] = None
     muc: Annotated[DomainName | None, Field(description="Jitsi: domain of the rooms")] = None
     focus: Annotated[DomainName | None, Field(description="Jitsi: where conference requests go as an IQ")] = (

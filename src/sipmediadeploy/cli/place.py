@@ -34,6 +34,7 @@ provider: docker
 # conference:               # without a url the embedded demo conference is deployed and used
 #   platform: jitsi         # or janus, with the address of its WebSocket
 #   url: https://meet.example.org
+#   alone_limit_s: 3600     # who is alone in a room for so long is hung up; 0: never
 #   jwt: {{issuer: gateways, key_file: jitsi.key}}     # for a Jitsi Meet that wants tokens
 #
 # sip:

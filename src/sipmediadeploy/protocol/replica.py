@@ -93,6 +93,7 @@ class ConferenceAccess(_Document):
     url: str
     turn: Literal["auto", "always", "never"] = "auto"
     turn_server: TurnServer | None = None
+    alone_limit_s: float = 0.0
     domain: str | None = Field(default=None, description="XMPP domain; Jitsi only, as are all that follow")
     muc: str | None = Field(default=None, description="domain of the rooms")
     focus: str | None = Field(default=None, description="JID that conference requests go to")

@@ -101,6 +101,7 @@ def conference_access(stack: Stack, subnet: IPv4Network, secrets: Secrets) -> Co
         else TurnServer(
             address=_required_service_address(subnet, Role.COTURN), secret=turn_secret(secrets.master)
         ),
+        alone_limit_s=stack.conference.alone_limit_s,
         domain=stack.conference.domain,
         muc=stack.conference.muc,
         focus=stack.conference.focus,

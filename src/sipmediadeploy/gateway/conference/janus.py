@@ -47,7 +47,7 @@ class JanusDriver:
             ice = ice_servers(self._access, self._gateway)
             return Visit(self._access.url, guest, worker, ice, own, number)
 
-        stay = Stay(guest.room, visit, ended)
+        stay = Stay(guest.room, visit, ended, self._access.alone_limit_s)
         await stay.start()
         return stay
 

@@ -138,6 +138,11 @@ class Visit:
                 log.debug("peer not closed", peer=peer, error=str(e))
         self._open_peers.clear()
 
+    @property
+    def alone(self) -> bool:
+        """Nobody else sends; see :attr:`~sipmediadeploy.gateway.conference.stay.AnyVisit.alone`."""
+        return not self._publishers
+
     def channel(self, peer: str, text: str | None) -> None:
         """Janus has no use for data channels."""
 

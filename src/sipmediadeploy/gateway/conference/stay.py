@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 GIVE_UP_S = 45.0
 """How long a lost conference is tried for again before the call ends."""
+ALONE_LOOK_S = 2.0
+"""How often it is looked whether somebody else is there."""
 STABLE_S = 20.0
 """A visit that lasted so long was a good one: the next loss is a new outage."""
 
@@ -32,6 +34,11 @@ class VisitOver(Exception):
 
 class AnyVisit(Protocol):
     """One visit: as long as one connection to the platform lasts."""
+
+    @property
+    def alone(self) -> bool:
+        """Nobody else is in the room, as far as the platform tells."""
+        ...
 
     async def enter(self) -> None:
         """Join; raises RoomRefused, ConferenceUnavailable or VisitLost, and :meth:`close` is still called."""
@@ -57,8 +64,16 @@ class AnyVisit(Protocol):
 class Stay:
     """A :class:`~sipmediadeploy.gateway.conference.base.Session` made of visits."""
 
-    def __init__(self, room: str, make_visit: Callable[[int], AnyVisit], ended: SessionEnded) -> None:
+    def __init__(
+        self,
+        room: str,
+        make_visit: Callable[[int], AnyVisit],
+        ended: SessionEnded,
+        alone_limit_s: float = 0.0,
+    ) -> None:
+        """``alone_limit_s``: the stay ends, as ``alone``, after so long with nobody else; 0: never."""
         self._room = room
+        self._alone_limit_s = alone_limit_s
         self._make_visit = make_visit
         self._ended = ended
         self._visits = 0
@@ -113,7 +128,7 @@ class Stay:
     async def _stay(self) -> None:
         reason = "conference-lost"
         try:
-            await self._visit_again_and_again()
+            await self._visit_until_alone()
         except VisitOver as e:
             reason = str(e)
         except RoomRefused as e:
@@ -123,6 +138,28 @@ class Stay:
         await self._close_visit()
         log.info("conference ended", room=self._room, reason=reason)
         self._ended(reason)
+
+    async def _visit_until_alone(self) -> None:
+        tasks = [asyncio.create_task(self._visit_again_and_again(), name=f"visits-{self._room}")]
+        if self._alone_limit_s > 0:
+            tasks.append(asyncio.create_task(self._be_alone_too_long(), name=f"alone-{self._room}"))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _be_alone_too_long(self) -> None:
+        """Raises VisitOver when it is so; while the conference is away nobody knows who is there."""
+        since, visits = time.monotonic(), self._visits
+        while time.monotonic() - since < self._alone_limit_s:
+            await asyncio.sleep(ALONE_LOOK_S)
+            if self._visit is None or self._visits != visits or not self._visit.alone:
+                since, visits = time.monotonic(), self._visits
+        raise VisitOver("alone")
 
     async def _visit_again_and_again(self) -> None:
         """Return when the conference has been away for too long."""

@@ -62,7 +62,7 @@ class JitsiDriver:
             )
             return Visit(plan, number)
 
-        stay = Stay(node, make_visit, ended)
+        stay = Stay(node, make_visit, ended, self._access.alone_limit_s)
         await stay.start()
         return stay
 

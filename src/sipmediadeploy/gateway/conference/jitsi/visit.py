@@ -152,6 +152,11 @@ class Visit:
 
     # Staying
 
+    @property
+    def alone(self) -> bool:
+        """See :attr:`~sipmediadeploy.gateway.conference.stay.AnyVisit.alone`."""
+        return self._joined is not None and not self._joined.others()
+
     async def run(self) -> None:
         """See :meth:`~sipmediadeploy.gateway.conference.stay.AnyVisit.run`."""
         while True:
