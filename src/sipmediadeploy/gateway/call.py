@@ -262,9 +262,10 @@ class Call:
         if self._session is not None:
             self._session.channel(peer, text)
 
-    def _dtmf(self, _digit: str) -> None:
-        # Digits may be a PIN: never logged.
+    def _dtmf(self, digit: str) -> None:
         self.dtmf_digits += 1
+        if self._session is not None:
+            self._session.digit(digit)
 
     async def _offer(self, offer: str | None) -> str:
         if self._session is None or self._worker is None:

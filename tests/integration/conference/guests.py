@@ -47,6 +47,11 @@ class Guest:
         if self.session is not None:
             self.session.channel(peer, text)
 
+    def on_digit(self, digit: str) -> None:
+        """As a call does."""
+        if self.session is not None:
+            self.session.digit(digit)
+
     @property
     def connected(self) -> set[str]:
         """The peer connections that have been connected."""
@@ -65,7 +70,7 @@ async def caller(tone: float, colour: Colour | None = None, *, pli: bool = True)
             keyframe_wanted=made.on_keyframe_wanted,
             rtp_timeout=lambda: None,
             connection=made.on_connection,
-            dtmf=lambda _: None,
+            dtmf=made.on_digit,
             channel=made.on_channel,
         )
     )

@@ -71,6 +71,8 @@ class FakeWorker:
 
     async def describe(self, title: str, lines: Sequence[str]) -> None: ...
 
+    async def say(self, file: str) -> None: ...
+
     async def send_keyframe(self) -> None:
         self.keyframes += 1
 
@@ -107,12 +109,16 @@ class FakeSession:
     ended: SessionEnded
     left: bool = False
     states: list[tuple[str, str]] = field(default_factory=list)
+    digits: list[str] = field(default_factory=list)
 
     def peer_state(self, peer: str, state: str) -> None:
         self.states.append((peer, state))
 
     def channel(self, peer: str, text: str | None) -> None:
         pass
+
+    def digit(self, digit: str) -> None:
+        self.digits.append(digit)
 
     async def leave(self) -> None:
         self.left = True

@@ -27,6 +27,7 @@ from tests.integration.jitsi.guests import ROOM, login
 from tests.integration.jitsi.prosody_server import DOMAIN, MUC, ProsodyServer
 from tests.integration.media_terminal import Colour, until
 
+OWNER = "http://jabber.org/protocol/muc#owner"
 CONFIG = """
 var config = {{}};
 config.hosts = {{ domain: '{domain}', muc: 'conference.' + '{domain}' }};
@@ -44,6 +45,7 @@ class Focus:
         self._sessions = 0
         self._sid = ""
         self._connection: XmppConnection | None = None
+        self._options: dict[str, str] = {}
         self._channels: set[web.WebSocketResponse] = set()
         self.port = port
         self.terminal = media.terminal
@@ -83,6 +85,25 @@ class Focus:
             self._connection.send(muc.presence(Self(ROOM, "focus", "focus"), join=True))
             seen = len(self.stanzas)
             await until("the focus is in the room", lambda: len(self.stanzas) > seen, 5)
+            if self._options:
+                await self._submit()
+
+    async def configure(self, **options: str) -> None:
+        """Set options of the room, ``muc#roomconfig_...``, now and whenever the focus makes it again."""
+        await self.enter()
+        self._options = options
+        await self._submit()
+
+    async def _submit(self) -> None:
+        form = "jabber:x:data"
+        wanted = {"FORM_TYPE": "http://jabber.org/protocol/muc#roomconfig"}
+        wanted |= {f"muc#roomconfig_{name}": value for name, value in self._options.items()}
+        fields = (
+            element(form, "field", {"var": name}, element(form, "value", text=value))
+            for name, value in wanted.items()
+        )
+        submitted = element(form, "x", {"type": "submit"}, *fields)
+        await self.connection.iq("set", ROOM, element(OWNER, "query", None, submitted))
 
     async def close(self) -> None:
         """Leave."""

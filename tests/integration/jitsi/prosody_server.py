@@ -51,8 +51,27 @@ VirtualHost "{domain}"
 Component "{muc}" "muc"
     muc_room_locking = false
     muc_room_default_public_jids = true
-    modules_enabled = {{ "token_rooms" }}
+    modules_enabled = {{ "token_rooms", "lobby_told" }}
     storage = "memory"
+
+Component "lobby.{domain}" "muc"
+    muc_room_locking = false
+    muc_room_default_public_jids = true
+    storage = "memory"
+"""
+
+# What Jitsi's own Prosody does for rooms with a lobby: who is no member is told where it is.
+_LOBBY_TOLD = """
+local jid_split = require "util.jid".split;
+module:hook("muc-occupant-pre-join", function (event)
+    local room, stanza = event.room, event.stanza;
+    if not room:get_members_only() or room:get_affiliation(stanza.attr.from) then return; end
+    local reply = require "util.stanza".error_reply(stanza, "auth", "registration-required");
+    reply:get_child("error"):text_tag("lobbyroom", jid_split(room.jid).."@lobby.meet.test",
+        { xmlns = "http://jitsi.org/jitmeet" });
+    event.origin.send(reply);
+    return true;
+end, 50);
 """
 
 # What Jitsi's own Prosody does: who resumes a session is the same guest again.
@@ -158,6 +177,7 @@ class ProsodyServer:
         (directory / "modules" / "mod_auth_resuming.lua").write_text(_RESUMING_GUESTS)
         (directory / "modules" / "mod_auth_token.lua").write_text(_TOKEN_HOLDERS)
         (directory / "modules" / "mod_token_rooms.lua").write_text(_TOKEN_ROOMS)
+        (directory / "modules" / "mod_lobby_told.lua").write_text(_LOBBY_TOLD)
         (directory / "certificates").mkdir()
         self._make_certificate()
         (directory / "prosody.cfg.lua").write_text(

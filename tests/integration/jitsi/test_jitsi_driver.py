@@ -361,23 +361,6 @@ async def test_who_may_not_begin_a_meeting_is_refused(ann: Caller, focus: Focus)
     assert ann.session is None
 
 
-async def test_a_room_with_a_password_refuses(ann: Caller, focus: Focus) -> None:
-    await focus.enter()
-    form, kind = "jabber:x:data", "http://jabber.org/protocol/muc#roomconfig"
-    wanted = {
-        "FORM_TYPE": kind,
-        "muc#roomconfig_passwordprotectedroom": "1",
-        "muc#roomconfig_roomsecret": "1",
-    }
-    fields = (element(form, "field", {"var": k}, element(form, "value", text=v)) for k, v in wanted.items())
-    await focus.connection.iq(
-        "set", ROOM, element(OWNER, "query", None, element(form, "x", {"type": "submit"}, *fields))
-    )
-    with pytest.raises(RoomRefused, match="password") as refused:
-        await join(ann, focus)
-    assert refused.value.status == 403
-
-
 async def test_a_jitsi_that_is_not_there_is_unavailable() -> None:
     access = ConferenceAccess(platform="jitsi", url=f"http://127.0.0.1:{free_port()}", turn="never")
     async with caller(LOW) as ann:

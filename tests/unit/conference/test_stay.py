@@ -40,6 +40,8 @@ class FakeVisit:
 
     def channel(self, peer: str, text: str | None) -> None: ...
 
+    def digit(self, digit: str) -> None: ...
+
 
 class World:
     """A stay whose visits are alone or not, and a clock."""

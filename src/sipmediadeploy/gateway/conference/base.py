@@ -55,6 +55,10 @@ class Session(Protocol):
         """The call hands on what ``WorkerEvents.channel`` tells."""
         ...
 
+    def digit(self, digit: str) -> None:
+        """The terminal pressed a digit. It may be a part of a password: never logged."""
+        ...
+
     async def leave(self) -> None:
         """Leave the room and free all that the driver holds. Safe to call twice; never raises."""
         ...

@@ -146,6 +146,9 @@ class Visit:
     def channel(self, peer: str, text: str | None) -> None:
         """Janus has no use for data channels."""
 
+    def digit(self, digit: str) -> None:
+        """Janus has no use for digits."""
+
     def peer_state(self, peer: str, state: str) -> None:
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.peer_state`."""
         if peer not in self._open_peers:

@@ -60,6 +60,10 @@ class AnyVisit(Protocol):
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.channel`."""
         ...
 
+    def digit(self, digit: str) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.digit`."""
+        ...
+
 
 class Stay:
     """A :class:`~sipmediadeploy.gateway.conference.base.Session` made of visits."""
@@ -110,6 +114,11 @@ class Stay:
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.channel`."""
         if self._visit is not None:
             self._visit.channel(peer, text)
+
+    def digit(self, digit: str) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.digit`."""
+        if self._visit is not None:
+            self._visit.digit(digit)
 
     async def _enter(self) -> None:
         self._visits += 1

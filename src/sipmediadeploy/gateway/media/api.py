@@ -173,6 +173,10 @@ class MediaWorker(Protocol):
         """What is written on the picture that the terminal sees while nobody sends video."""
         ...
 
+    async def say(self, file: str) -> None:
+        """Play a sound file (WAV) to the terminal, in place of one that is still being played."""
+        ...
+
     async def send_keyframe(self) -> None:
         """The terminal asked for a key frame by SIP INFO: ask the conference for one."""
         ...

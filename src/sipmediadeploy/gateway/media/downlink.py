@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 from sipmediadeploy.gateway.media.gstreamer import (
     Element,
+    GLib,
     Gst,
     Pad,
     ghost,
@@ -22,6 +24,8 @@ from sipmediadeploy.gateway.media.gstreamer import (
 _UPSTREAM_LATENCY_MS = 80
 """Jitter buffer (60 ms) and a packet; fixed, so that the mix does not stumble when somebody joins."""
 _SLACK_MS = 20
+_SPEECH_DELAY_MS = 100
+"""What is said begins so far ahead, so that its beginning is not late for the mix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Downlink:
     def __init__(self, pipeline: Element) -> None:
         self._pipeline = pipeline
         self._branches: dict[Pad, _Branch] = {}
+        self._said: _Branch | None = None
         self._lock = threading.Lock()
         self._rate = 0
         self._mixer: Element = None
@@ -85,6 +90,51 @@ class Downlink:
         decode.sync_state_with_parent()
         self._branches[pad] = branch
         link(pad, begin)
+
+    def say(self, file: str) -> None:
+        """Mix a WAV file in, from now on, in place of the one before (called in the main thread)."""
+        self._hush(self._said)
+        if not self._rate:
+            return
+        speech = parse_bin(
+            "filesrc name=file ! wavparse ! audioconvert ! audioresample"
+            f" ! audio/x-raw,rate={self._rate},channels=1 ! clocksync name=pace"
+        )
+        speech.get_by_name("file").set_property("location", file)
+        source = ghost(speech, "src", speech.get_by_name("pace").get_static_pad("src"))
+        branch = self._said = _Branch(speech, self._mixer.request_pad_simple("sink_%u"))
+
+        def at_end(_pad: Pad, info: Any) -> Any:
+            if info.get_event().type != Gst.EventType.EOS:
+                return Gst.PadProbeReturn.OK
+            GLib.idle_add(self._hush, branch)
+            return Gst.PadProbeReturn.DROP  # the end of the only input would be the end of the mix
+
+        source.add_probe(Gst.PadProbeType.EVENT_DOWNSTREAM, at_end)
+        clock = self._pipeline.get_clock()
+        running = clock.get_time() - self._pipeline.get_base_time() if clock is not None else 0
+        speech.get_by_name("pace").set_property(
+            "ts-offset", running
+        )  # else a mix without others would race ahead
+        source.set_offset(running + _SPEECH_DELAY_MS * Gst.MSECOND)
+        self._pipeline.add(speech)
+        link(source, branch.sink)
+        speech.sync_state_with_parent()
+
+    def speech_failed(self, element: Any) -> bool:
+        """An error came from ``element``: True when it only costs what was being said."""
+        said = self._said
+        if said is None or element is None or not element.has_as_ancestor(said.element):
+            return False
+        self._hush(said)
+        return True
+
+    def _hush(self, branch: _Branch | None) -> bool:
+        if branch is not None and branch is self._said:
+            self._said = None
+            remove(self._pipeline, branch.element)
+            self._mixer.release_request_pad(branch.sink)
+        return False
 
     def drain(self, pad: Pad) -> None:
         """Throw a received stream away that nothing here can use."""

@@ -179,6 +179,10 @@ class MediaGraph:
         """What the terminal sees while nobody sends video."""
         self._picture.describe(card)
 
+    def say(self, file: str) -> None:
+        """Play a sound file to the terminal."""
+        self._down.say(file)
+
     def send_keyframe(self) -> None:
         """Ask the conference for a key frame."""
         self._picture.request_keyframe()
@@ -217,6 +221,10 @@ class MediaGraph:
             if peer.owns(message.src):  # a broken DTLS association costs its peer connection, not the call
                 self._emit("connection", name, "failed")
                 return
+        source = message.src
+        gone = source not in (None, self._pipeline) and not source.has_as_ancestor(self._pipeline)
+        if gone or self._down.speech_failed(source):
+            return
         error, detail = message.parse_error()
         where = message.src.get_path_string() if message.src else "?"
         self._emit("fatal", f"GStreamer: {error.message.rstrip('.')} ({where}; {(detail or '')[-300:]})")

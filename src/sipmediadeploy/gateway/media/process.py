@@ -144,6 +144,10 @@ class WorkerProcess:
         """What the drawn picture says."""
         await self._request("describe", {"title": title, "lines": list(lines)})
 
+    async def say(self, file: str) -> None:
+        """Play a sound file to the terminal."""
+        await self._request("say", {"file": file})
+
     async def send_keyframe(self) -> None:
         """Ask the conference for a key frame."""
         await self._request("send_keyframe")

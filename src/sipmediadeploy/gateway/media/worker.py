@@ -96,6 +96,8 @@ class Worker:
                 graph.show_video(given["ssrc"])
             case "describe":
                 graph.describe(Card(given["title"], tuple(given["lines"])))
+            case "say":
+                graph.say(given["file"])
             case "send_keyframe":
                 graph.send_keyframe()
             case "close_peer":

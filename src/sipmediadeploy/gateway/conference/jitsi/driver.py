@@ -14,6 +14,7 @@ from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Partic
 from sipmediadeploy.gateway.conference.ice import ice_servers
 from sipmediadeploy.gateway.conference.jitsi import muc
 from sipmediadeploy.gateway.conference.jitsi.deployment import Deployment, discover, tls_context
+from sipmediadeploy.gateway.conference.jitsi.door import Key
 from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Choices
 from sipmediadeploy.gateway.conference.jitsi.token import BadKey, signer
 from sipmediadeploy.gateway.conference.jitsi.visit import Plan, Visit
@@ -44,7 +45,7 @@ class JitsiDriver:
         deployment, tls = await self._deployment()
         name = _CONTROLS.sub(" ", who.display_name).strip()[:64] or "SIP"
         guest = replace(who, display_name=name)
-        machine = secrets.token_hex(16)
+        machine, key = secrets.token_hex(16), Key()
         token = self._token(deployment.domain, node, name)
 
         def make_visit(number: int) -> Visit:
@@ -59,6 +60,7 @@ class JitsiDriver:
                 machine=machine,
                 token=token,
                 choices=self._choices,
+                key=key,
             )
             return Visit(plan, number)
 

@@ -187,6 +187,11 @@ class Refused:
     text: str
     lobby: str | None = None
 
+    @property
+    def at_door(self) -> bool:
+        """The caller can do something about it: dial the password, or wait to be let in."""
+        return self.kind == "password" or (self.kind == "lobby" and self.lobby is not None)
+
     def error(self) -> RoomRefused:
         """As the conference seam says it."""
         return RoomRefused(self.text, {"full": 486, "not-there": 404}.get(self.kind, 403))

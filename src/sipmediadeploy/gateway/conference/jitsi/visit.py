@@ -22,6 +22,7 @@ from sipmediadeploy.gateway.conference.ice import with_services
 from sipmediadeploy.gateway.conference.jitsi import bridge, jingle, jingle_sdp, muc, stanzas
 from sipmediadeploy.gateway.conference.jitsi.conference_request import Request, request_conference
 from sipmediadeploy.gateway.conference.jitsi.deployment import Deployment
+from sipmediadeploy.gateway.conference.jitsi.door import Door, Key
 from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Choices
 from sipmediadeploy.gateway.conference.jitsi.media_session import MediaSession, Medium
 from sipmediadeploy.gateway.conference.jitsi.muc import Refused, Self
@@ -63,6 +64,7 @@ class Plan:
     """The platform's own TURN servers may be used."""
     machine: str
     choices: Choices
+    key: Key
     token: Callable[[], str] | None = None
     max_height: int = 720
 
@@ -79,6 +81,8 @@ class Visit:
         self._pending: deque[jingle.Session] = deque(maxlen=MAX_PENDING)
         self._media: MediaSession | None = None
         self._sessions = 0
+        self._door: Door | None = None
+        self._refused: Refused | None = None
         self._card: tuple[str, tuple[str, ...]] | None = None
         self._restart_by: float | None = None
         self._wake = asyncio.Event()
@@ -107,21 +111,34 @@ class Visit:
             )
             self._joined = Room(me)
             for left in reversed(range(JOIN_TRIES)):
-                if await self._enter_room(connection, last=left == 0):
+                refused = await self._enter_room(connection)
+                if refused is None:
                     return
+                if refused.at_door:
+                    self._refused = refused
+                    self._door = Door(plan.who.room, me, plan.worker, connection.send, plan.key)
+                    return
+                if refused.kind != "not-there" or left == 0:
+                    raise refused.error()
                 await asyncio.sleep(0.5)
         except LoginRefused as e:
             raise RoomRefused(f"login refused: {e}", 403) from e
         except XmppLost as e:
             raise VisitLost(str(e)) from e
 
-    async def _enter_room(self, connection: XmppConnection, *, last: bool) -> bool:
-        plan, room = self._plan, self._room
+    async def _enter_room(self, connection: XmppConnection) -> Refused | None:
+        """None: we are inside."""
+        plan = self._plan
         request = Request(self._address, plan.machine, plan.token() if plan.token is not None else None)
         answer = await request_conference(request, plan.deployment, connection, plan.tls)
-        room.focus_jid = answer.focus or plan.deployment.focus_user
+        self._room.focus_jid = answer.focus or plan.deployment.focus_user
+        return await self._knock(plan.key.password)
+
+    async def _knock(self, password: str | None) -> Refused | None:
+        """Ask the room to let us in; why not, or None: inside."""
+        room, connection = self._room, self._xmpp
         room.refused = None
-        connection.send(muc.presence(room.me, join=True))
+        connection.send(muc.presence(room.me, join=True, password=password))
         try:
             async with asyncio.timeout(JOIN_S):
                 while not room.inside and room.refused is None and not connection.lost.done():
@@ -133,10 +150,7 @@ class Visit:
         if refused is None:
             self._check()
             log.info("in the room", room=self._address, endpoint=room.me.endpoint, members=len(room.members))
-            return True
-        if refused.kind == "not-there" and not last:
-            return False
-        raise refused.error()
+        return refused
 
     @property
     def _room(self) -> Room:
@@ -155,10 +169,12 @@ class Visit:
     @property
     def alone(self) -> bool:
         """See :attr:`~sipmediadeploy.gateway.conference.stay.AnyVisit.alone`."""
-        return self._joined is not None and not self._joined.others()
+        return self._joined is not None and self._joined.inside and not self._joined.others()
 
     async def run(self) -> None:
         """See :meth:`~sipmediadeploy.gateway.conference.stay.AnyVisit.run`."""
+        if self._door is not None and self._refused is not None:
+            await self._pass_through(self._door, self._refused)
         while True:
             self._wake.clear()
             self._check()
@@ -174,6 +190,23 @@ class Visit:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
+
+    async def _pass_through(self, door: Door, refused: Refused) -> None:
+        """Wait at the door; a lost connection ends that, too."""
+        passing = asyncio.ensure_future(door.pass_through(refused, self._knock))
+        lost = self._xmpp.lost
+        try:
+            await asyncio.wait((passing, lost), return_when=asyncio.FIRST_COMPLETED)
+            if passing.done():
+                passing.result()
+            else:
+                raise VisitLost(lost.result())
+        except XmppLost as e:
+            raise VisitLost(str(e)) from e
+        finally:
+            passing.cancel()
+            await asyncio.gather(passing, return_exceptions=True)
+            self._door = None
 
     async def close(self) -> None:
         """See :meth:`~sipmediadeploy.gateway.conference.stay.AnyVisit.close`."""
@@ -196,6 +229,11 @@ class Visit:
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.channel`."""
         if self._media is not None:
             self._media.channel_event(peer, text)
+
+    def digit(self, digit: str) -> None:
+        """See :meth:`~sipmediadeploy.gateway.conference.base.Session.digit`."""
+        if self._door is not None:
+            self._door.digit(digit)
 
     def _check(self) -> None:
         if self._room.over is not None:
@@ -279,6 +317,10 @@ class Visit:
             case "presence":
                 if self._room.hear(stanza):
                     self._wake.set()
+                elif self._door is not None:
+                    self._door.hear(stanza)
+            case "message" if self._door is not None:
+                self._door.hear(stanza)
             case "iq":
                 self._on_iq(stanza)
 
