@@ -101,7 +101,6 @@ def test_the_picture_follows_the_speaker_and_everybody_is_heard(meeting: Meeting
         assert terminal.hang_up()["verdict"] == "ok"
 
 
-@pytest.mark.xfail(strict=False, reason="in one run of four the picture that the bridge names never comes")
 def test_who_joins_two_that_talked_directly_is_in_their_conference(meeting: Meeting) -> None:
     query = "codecs=H264,VP8&p2p=1"
     with (

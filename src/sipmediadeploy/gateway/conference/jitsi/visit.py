@@ -104,8 +104,7 @@ class Visit:
                 name=plan.who.display_name,
                 audio_muted=not plan.who.audio,
                 video_muted=not plan.who.video,
-                # Only the best: browsers that know it choose it, and what the others send is transcoded.
-                codecs=(plan.choices.video_codecs[0].lower(),),
+                codecs=tuple(codec.lower() for codec in plan.choices.video_codecs),
                 tcc=plan.choices.tcc,
                 sctp=plan.choices.data,
             )
