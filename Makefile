@@ -1,5 +1,5 @@
 # Thin on purpose: every target calls a program that can be called by hand.
-.PHONY: up down status test test-unit test-jitsi lint format lock bench bench-call-cost clean-machine
+.PHONY: up down status test test-unit test-jitsi lint format lock bench bench-call-cost bench-jitsi-call clean-machine
 
 up:            ## install what is missing, build the images, bring the stack up
 	./smd up
@@ -28,10 +28,13 @@ format:        ## put everything into the project's format
 lock:          ## resolve the dependencies again
 	tests/run lock
 
-bench: bench-call-cost  ## print the project's figures
+bench: bench-call-cost  ## print the project's figures (bench-jitsi-call needs a Jitsi installed)
 
 bench-call-cost:
 	tests/run bench call_cost
+
+bench-jitsi-call:
+	tests/run bench jitsi_call
 
 clean-machine: ## the README's commands on a fresh Debian 12 root file system
 	tests/clean-machine

@@ -72,15 +72,17 @@ class BenchStack:
 
 
 @contextlib.contextmanager
-def bench_stack(directory: Path) -> Iterator[BenchStack]:
+def bench_stack(directory: Path, conference: str = "") -> Iterator[BenchStack]:
     """Bring it up with its files in ``directory``, and take it down at the end, whatever happens.
+
+    ``conference`` is YAML for the stack file; without it the demo conference is called.
 
     Raises:
         NoStack: it did not come up.
     """
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "stack.yaml"
-    file.write_text(_STACK)
+    file.write_text(_STACK + conference)
     try:
         # A stack that was left behind is perhaps of another version, and about to be replaced.
         for command in ("init", "down", "up"):
