@@ -10,25 +10,24 @@ import contextlib
 import secrets
 import ssl
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 import structlog
 
 from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Participant, RoomRefused
 from sipmediadeploy.gateway.conference.ice import with_services
-from sipmediadeploy.gateway.conference.jitsi import bridge, jingle, jingle_sdp, muc, stanzas
+from sipmediadeploy.gateway.conference.jitsi import bridge, jingle, jingle_sdp, muc
 from sipmediadeploy.gateway.conference.jitsi.conference_request import Request, request_conference
 from sipmediadeploy.gateway.conference.jitsi.deployment import Deployment
 from sipmediadeploy.gateway.conference.jitsi.door import Door, Key
+from sipmediadeploy.gateway.conference.jitsi.inbox import Inbox
 from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Choices
 from sipmediadeploy.gateway.conference.jitsi.media_session import MediaSession, Medium
 from sipmediadeploy.gateway.conference.jitsi.muc import Refused, Self
 from sipmediadeploy.gateway.conference.jitsi.room import Room
 from sipmediadeploy.gateway.conference.jitsi.services import turn_services
-from sipmediadeploy.gateway.conference.jitsi.stanzas import local_name, split_name
 from sipmediadeploy.gateway.conference.jitsi.stream import Login, LoginRefused, XmppLost
 from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection, XmppError
 from sipmediadeploy.gateway.conference.stay import VisitLost, VisitOver
@@ -45,8 +44,6 @@ FOCUS_RETURNS_S = 3.0
 is asked by HTTP before it has logged in again keeps a conference that it never joins, for good."""
 RESTART_S = 10.0
 """How long the focus may take to initiate the session anew that we asked for."""
-MAX_PENDING = 50
-_MUTE = {"http://jitsi.org/jitmeet/audio": "audio", "http://jitsi.org/jitmeet/video": "video"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +75,9 @@ class Visit:
         self._address = f"{plan.node}@{plan.deployment.muc}"
         self._joined: Room | None = None
         self._connection: XmppConnection | None = None
-        self._pending: deque[jingle.Session] = deque(maxlen=MAX_PENDING)
         self._media: MediaSession | None = None
         self._sessions = 0
-        self._door: Door | None = None
+        self._inbox: Inbox | None = None
         self._refused: Refused | None = None
         self._card: tuple[str, tuple[str, ...]] | None = None
         self._restart_by: float | None = None
@@ -109,13 +105,14 @@ class Visit:
                 sctp=plan.choices.data,
             )
             self._joined = Room(me)
+            self._inbox = Inbox(self._joined, connection, self._wake.set)
             for left in reversed(range(JOIN_TRIES)):
                 refused = await self._enter_room(connection)
                 if refused is None:
                     return
                 if refused.at_door:
                     self._refused = refused
-                    self._door = Door(plan.who.room, me, plan.worker, connection.send, plan.key)
+                    self._inbox.door = Door(plan.who.room, me, plan.worker, connection.send, plan.key)
                     return
                 if refused.kind != "not-there" or left == 0:
                     raise refused.error()
@@ -172,13 +169,17 @@ class Visit:
 
     async def run(self) -> None:
         """See :meth:`~sipmediadeploy.gateway.conference.stay.AnyVisit.run`."""
-        if self._door is not None and self._refused is not None:
-            await self._pass_through(self._door, self._refused)
+        inbox = self._inbox
+        if inbox is None:
+            raise VisitLost("not connected")
+        if inbox.door is not None and self._refused is not None:
+            await self._pass_through(inbox.door, self._refused)
+            inbox.door = None
         while True:
             self._wake.clear()
             self._check()
-            while self._pending:
-                await self._take(self._pending.popleft())
+            while inbox.sessions:
+                await self._take(inbox.sessions.popleft())
             await self._mend()
             await self._describe()
             if self._media is not None:
@@ -205,7 +206,6 @@ class Visit:
         finally:
             passing.cancel()
             await asyncio.gather(passing, return_exceptions=True)
-            self._door = None
 
     async def close(self) -> None:
         """See :meth:`~sipmediadeploy.gateway.conference.stay.AnyVisit.close`."""
@@ -224,6 +224,10 @@ class Visit:
         if self._media is not None:
             self._media.peer_state(peer, state)
 
+    def _on_stanza(self, stanza: Element) -> None:
+        if self._inbox is not None:  # before that nobody in the room knows of us
+            self._inbox.take(stanza)
+
     def channel(self, peer: str, text: str | None) -> None:
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.channel`."""
         if self._media is not None:
@@ -231,8 +235,8 @@ class Visit:
 
     def digit(self, digit: str) -> None:
         """See :meth:`~sipmediadeploy.gateway.conference.base.Session.digit`."""
-        if self._door is not None:
-            self._door.digit(digit)
+        if self._inbox is not None and self._inbox.door is not None:
+            self._inbox.door.digit(digit)
 
     def _check(self) -> None:
         if self._room.over is not None:
@@ -308,73 +312,3 @@ class Visit:
         media, self._media = self._media, None
         if media is not None:
             await media.close()
-
-    # What the server says
-
-    def _on_stanza(self, stanza: Element) -> None:
-        match local_name(stanza):
-            case "presence":
-                if self._room.hear(stanza):
-                    self._wake.set()
-                elif self._door is not None:
-                    self._door.hear(stanza)
-            case "message" if self._door is not None:
-                self._door.hear(stanza)
-            case "iq":
-                self._on_iq(stanza)
-
-    def _on_iq(self, iq: Element) -> None:
-        payload = iq[0] if len(iq) else None
-        namespace, name = split_name(payload.tag) if payload is not None else ("", "")
-        if payload is not None and namespace == stanzas.DISCO_INFO and iq.get("type") == "get":
-            self._xmpp.reply(iq, muc.disco_result(self._room.me, payload.get("node")))
-        elif namespace == stanzas.PING:
-            self._xmpp.reply(iq)
-        elif payload is not None and (namespace, name) == (jingle.JINGLE, "jingle"):
-            self._on_jingle(iq, payload)
-        elif (
-            payload is not None
-            and name == "mute"
-            and namespace in _MUTE
-            and self._room.is_focus(iq.get("from"))
-        ):
-            self._xmpp.reply(iq)
-            self._muted(_MUTE[namespace], (payload.text or "").strip() == "true")
-        else:
-            self._xmpp.refuse(iq, "service-unavailable")
-
-    def _on_jingle(self, iq: Element, payload: Element) -> None:
-        sender = iq.get("from") or ""
-        if not self._room.is_focus(sender):
-            self._decline(iq, payload)
-            return
-        try:
-            session = jingle.parse_jingle(payload, sender)
-        except jingle.BadJingle as e:
-            log.warning("jingle refused", sender=sender, error=str(e))
-            self._xmpp.refuse(iq, "bad-request")
-            return
-        self._xmpp.reply(iq)
-        self._pending.append(session)
-        self._wake.set()
-
-    def _decline(self, iq: Element, payload: Element) -> None:
-        """Somebody in the room tries a peer-to-peer session."""
-        if payload.get("action") != "session-initiate":
-            self._xmpp.refuse(iq, "item-not-found")
-            return
-        self._xmpp.reply(iq)
-        log.info("peer-to-peer session declined", sender=iq.get("from"))
-        decline = jingle_sdp.session_terminate(payload.get("sid", ""), "decline")
-        attributes = {"type": "set", "id": secrets.token_hex(6), "to": iq.get("from")}
-        with contextlib.suppress(XmppLost):
-            self._xmpp.send(stanzas.element(stanzas.CLIENT, "iq", attributes, decline))
-
-    def _muted(self, what: str, muted: bool) -> None:
-        """A moderator has muted us: nothing more is sent, and the room must see it."""
-        log.info("muted by a moderator", room=self._address, what=what, muted=muted)
-        me = self._room.me
-        self._room.me = replace(me, audio_muted=muted) if what == "audio" else replace(me, video_muted=muted)
-        with contextlib.suppress(XmppLost):
-            self._xmpp.send(muc.presence(self._room.me, join=False))
-        self._wake.set()
