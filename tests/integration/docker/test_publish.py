@@ -50,6 +50,7 @@ import socket, sys
 kind, address, port, source = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
 s.settimeout(2)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port may be in TIME_WAIT from the one before
 s.bind(("", source))
 s.connect((address, port))
 if kind == "udp":
@@ -68,7 +69,9 @@ class Neighbour:
 
 
 def run(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 0, f"{command[:5]}: {done.stderr}"
+    return done.stdout.strip()
 
 
 @pytest.fixture
