@@ -69,6 +69,9 @@ class FakeWorker:
 
     async def show_video(self, ssrc: int | None) -> None: ...
 
+    async def video_arrives(self) -> bool:
+        return True
+
     async def describe(self, title: str, lines: Sequence[str]) -> None: ...
 
     async def say(self, file: str) -> None: ...

@@ -199,11 +199,19 @@ class Focus:
         return socket
 
     @property
+    def asked(self) -> list[dict[str, Any]]:
+        """All receiver constraints, over whatever channel."""
+        said = [*self.said, *(json.loads(text) for _, text in self._media.heard if text is not None)]
+        return [m for m in said if m.get("colibriClass") == "ReceiverVideoConstraints"]
+
+    @property
     def constraints(self) -> dict[str, Any]:
         """The latest receiver constraints."""
-        said = [*self.said, *(json.loads(text) for _, text in self._media.heard if text is not None)]
-        found = [m for m in said if m.get("colibriClass") == "ReceiverVideoConstraints"]
-        return found[-1] if found else {}
+        return self.asked[-1] if self.asked else {}
+
+    def heights(self) -> set[int]:
+        """The heights that were asked for."""
+        return {m["defaultConstraints"]["maxHeight"] for m in self.asked}
 
 
 @contextlib.asynccontextmanager

@@ -211,6 +211,27 @@ async def test_while_what_is_forwarded_does_not_come_the_terminal_sees_a_card(
     await until("the picture is a card", lambda: not ann.terminal.sees(BLUE))
 
 
+async def test_the_bridge_is_asked_anew_while_a_picture_does_not_come(
+    ann: Caller, focus: Focus, server: ProsodyServer
+) -> None:
+    await focus.initiate(await join(ann, focus))
+    await sees_and_hears(ann)
+    await forward(ann, focus, "o-v0")  # named, and not sent
+    await until("the picture is a card", lambda: not ann.terminal.sees(BLUE))
+    assert focus.heights() == {720}, "nobody in the room shows anything"
+    async with guest(server, "Bob", "bbbbbbbb") as bob:
+        bob.join()  # with a camera
+        await until(
+            "it is asked anew, and again", lambda: len(focus.asked) > 3 and focus.heights() == {720, 721}
+        )
+        await forward(ann, focus, "s-v0")
+        await until("Ann sees the room again", lambda: ann.terminal.sees(BLUE), 10)
+        asked = len(focus.asked)
+        before = ann.terminal.frames_received
+        await until("the picture goes on", lambda: ann.terminal.frames_received > before + 30)
+        assert len(focus.asked) <= asked + 1, "all is well, and the bridge is left alone"
+
+
 async def test_a_source_that_is_forwarded_again_is_seen_again(ann: Caller, focus: Focus) -> None:
     await focus.initiate(await join(ann, focus))
     await sees_and_hears(ann)

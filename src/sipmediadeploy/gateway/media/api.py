@@ -169,6 +169,10 @@ class MediaWorker(Protocol):
         """Show the received video stream ``ssrc`` as soon as it is there; None: the newest one."""
         ...
 
+    async def video_arrives(self) -> bool:
+        """The video stream that is to be shown has brought something in the last second or two."""
+        ...
+
     async def describe(self, title: str, lines: Sequence[str]) -> None:
         """What is written on the picture that the terminal sees while nobody sends video."""
         ...

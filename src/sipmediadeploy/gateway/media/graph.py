@@ -175,6 +175,10 @@ class MediaGraph:
         """Show this stream; None: the newest."""
         self._picture.want(ssrc)
 
+    def video_arrives(self) -> bool:
+        """The video stream that is to be shown brings something."""
+        return self._picture.arrives()
+
     def describe(self, card: Card) -> None:
         """What the terminal sees while nobody sends video."""
         self._picture.describe(card)

@@ -92,6 +92,11 @@ class Picture:
                     stream.alive_at = self._since
         self._choose()
 
+    def arrives(self) -> bool:
+        """The stream that is to be shown brings something."""
+        with self._lock:
+            return self._best() is not None
+
     def add_h264(self, pad: Pad, ssrc: int) -> None:
         """A received H.264 stream (called in a streaming thread)."""
         parse = parse_bin(

@@ -140,6 +140,10 @@ class WorkerProcess:
         """Show one received video stream, or the newest."""
         await self._request("show_video", {"ssrc": ssrc})
 
+    async def video_arrives(self) -> bool:
+        """The stream to be shown brings something."""
+        return bool(await self._request("video_arrives"))
+
     async def describe(self, title: str, lines: Sequence[str]) -> None:
         """What the drawn picture says."""
         await self._request("describe", {"title": title, "lines": list(lines)})

@@ -94,6 +94,8 @@ class Worker:
                 graph.video_switched()
             case "show_video":
                 graph.show_video(given["ssrc"])
+            case "video_arrives":
+                return graph.video_arrives()
             case "describe":
                 graph.describe(Card(given["title"], tuple(given["lines"])))
             case "say":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element
 
 import structlog
@@ -29,6 +29,8 @@ CONNECT_S = 10.0
 """How long the peer connection may take until it is connected."""
 CHANNEL_S = 2.0
 """How long a connected peer connection may have no open data channel before the WebSocket is tried."""
+NUDGE_S, NUDGES, SLOW_NUDGE_S = 0.7, 10, 5.0
+"""How often the bridge is asked anew for a picture that does not come: at first, and later."""
 RECOVER_S = 3.0
 """How long it may be ``disconnected`` before it is made anew."""
 
@@ -70,6 +72,8 @@ class MediaSession:
         """Somebody wants our picture, as far as the bridge has said."""
         self._sending: tuple[bool, bool] | None = None
         self._told: int | None = None
+        self._expected = False
+        self._nudging = asyncio.create_task(self._nudge(), name="jitsi-nudge")
         self._created = False
         self.failed: str | None = None
         """Why the session must be made anew."""
@@ -142,8 +146,9 @@ class MediaSession:
                 log.info("data channel open", sid=self._session.sid)
             self._data.hear(text)
 
-    def want(self, wanted: bridge.Wanted) -> None:
-        """What is to be received from now on."""
+    def want(self, wanted: bridge.Wanted, expected: bool) -> None:
+        """What is to be received from now on; ``expected``: somebody in the room shows something."""
+        self._expected = expected and wanted.last_n > 0
         if wanted != self._wanted:
             self._wanted = wanted
             log.info("picture wanted", source=wanted.selected or "speaker", last_n=wanted.last_n)
@@ -180,6 +185,7 @@ class MediaSession:
     async def close(self) -> None:
         """Close channel and peer connection. Never raises."""
         self._unwatch()
+        self._nudging.cancel()
         if self._patience is not None:
             self._patience.cancel()
         channels = {c for c in (self._channel, self._data) if c is not None}
@@ -205,6 +211,27 @@ class MediaSession:
     def _fail(self, reason: str) -> None:
         self.failed = self.failed or reason
         self._medium.wake()
+
+    async def _nudge(self) -> None:
+        """Have the bridge allocate anew while somebody shows a picture and none comes.
+
+        A source that begins, or comes back, after the bridge has allocated is forwarded when it allocates
+        again: up to 15 s later, or when what we want has changed, if only by a line (decision 0097).
+        """
+        tries = 0
+        while True:
+            await asyncio.sleep(NUDGE_S if tries < NUDGES else SLOW_NUDGE_S)
+            try:
+                missing = self._expected and not await self._medium.worker.video_arrives()
+            except MediaError:
+                return
+            if not missing:
+                tries = 0
+            elif self._channel is not None:
+                tries += 1
+                lines = self._wanted.max_height + tries % 2
+                log.info("no picture comes, asking anew", sid=self._session.sid, tries=tries)
+                self._channel.send(bridge.receiver_constraints(replace(self._wanted, max_height=lines)))
 
     def _channel_opened(self) -> None:
         if self._channel is None:

@@ -34,10 +34,16 @@ class Room:
         """The focus's JID in the room."""
         return f"{self.me.room}/{FOCUS_NICK}"
 
+    def _others(self) -> list[Member]:
+        return [m for m in self.members.values() if not m.is_self and m.endpoint != FOCUS_NICK]
+
     def others(self) -> tuple[str, ...]:
         """The names of the others, as Jitsi writes them."""
-        found = (m for m in self.members.values() if not m.is_self and m.endpoint != FOCUS_NICK)
-        return tuple(m.name or UNNAMED for m in found)[:MAX_NAMES]
+        return tuple(m.name or UNNAMED for m in self._others())[:MAX_NAMES]
+
+    def shows_video(self) -> bool:
+        """Somebody else has a camera or a screen on."""
+        return any(s.video_type is not None and not s.muted for m in self._others() for s in m.sources)
 
     def hear(self, presence: Element) -> bool:
         """Take a presence stanza; False: it does not concern the room."""

@@ -183,7 +183,7 @@ class Visit:
             await self._mend()
             await self._describe()
             if self._media is not None:
-                self._media.want(self._wanted())
+                self._media.want(self._wanted(), self._room.shows_video())
                 me = self._room.me
                 await self._media.tell(audio_muted=me.audio_muted, video_muted=me.video_muted)
             wait = None if self._restart_by is None else self._restart_by - time.monotonic()
