@@ -74,16 +74,19 @@ module:hook("muc-occupant-pre-join", function (event)
 end, 50);
 """
 
-# What Jitsi's own Prosody does: who resumes a session is the same guest again.
-_RESUMING_GUESTS = """
+_NO_ACCOUNTS = """
 local new_sasl = require "util.sasl".new;
-local smacks_user = {};
 local provider = {};
 function provider.test_password() return nil; end
 function provider.get_password() return nil; end
 function provider.set_password() return nil; end
 function provider.user_exists() return true; end
 function provider.create_user() return nil; end
+"""
+
+# What Jitsi's own Prosody does: who resumes a session is the same guest again.
+_RESUMING_GUESTS = """
+local smacks_user = {};
 function provider.get_sasl_handler(session)
     local handler = new_sasl(module.host, { anonymous = function() return true; end });
     local previous = session.previd and smacks_user[session.previd];
@@ -110,15 +113,8 @@ end, 10);
 # What Jitsi's own Prosody does for platforms that want a token: it must be signed, in time and for the room.
 _TOKEN_HOLDERS = """
 local jwt = require "util.jwt";
-local new_sasl = require "util.sasl".new;
 local formdecode = require "util.http".formdecode;
 local key = module:get_option_string("test_token_key");
-local provider = {};
-function provider.test_password() return nil; end
-function provider.get_password() return nil; end
-function provider.set_password() return nil; end
-function provider.user_exists() return true; end
-function provider.create_user() return nil; end
 function provider.get_sasl_handler(session)
     local handler = new_sasl(module.host, { anonymous = function() return true; end });
     local process = handler.process;
@@ -174,8 +170,8 @@ class ProsodyServer:
         self.port, self.tls_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         (directory / "modules").mkdir(parents=True)
-        (directory / "modules" / "mod_auth_resuming.lua").write_text(_RESUMING_GUESTS)
-        (directory / "modules" / "mod_auth_token.lua").write_text(_TOKEN_HOLDERS)
+        (directory / "modules" / "mod_auth_resuming.lua").write_text(_NO_ACCOUNTS + _RESUMING_GUESTS)
+        (directory / "modules" / "mod_auth_token.lua").write_text(_NO_ACCOUNTS + _TOKEN_HOLDERS)
         (directory / "modules" / "mod_token_rooms.lua").write_text(_TOKEN_ROOMS)
         (directory / "modules" / "mod_lobby_told.lua").write_text(_LOBBY_TOLD)
         (directory / "certificates").mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import wave
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -20,18 +20,15 @@ from sipmediadeploy.gateway.conference.jitsi.muc import Member, Self
 from sipmediadeploy.gateway.conference.jitsi.stanzas import element
 from sipmediadeploy.gateway.conference.prompts import Prompt
 from tests.integration.conference.guests import Guest as Caller
-from tests.integration.conference.guests import caller
-from tests.integration.jitsi.focus import OWNER, Focus, running_focus
+from tests.integration.jitsi.focus import OWNER, Focus
 from tests.integration.jitsi.guests import ROOM
 from tests.integration.jitsi.prosody_server import (
     DOMAIN,
     ProsodyServer,
-    free_port,
     needs_prosody,
-    running_prosody,
 )
 from tests.integration.jitsi.test_jitsi_driver import endpoint_of, sees_and_hears
-from tests.integration.media_terminal import BLUE, RED, until, until_async
+from tests.integration.media_terminal import until, until_async
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 LOBBY = f"demo@lobby.{DOMAIN}"
@@ -61,24 +58,6 @@ def spoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             file.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
     monkeypatch.setattr(prompts, "DIRECTORY", tmp_path)
     monkeypatch.setattr(door, "GOODBYE_S", 0.1)
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ProsodyServer]:
-    async with running_prosody(tmp_path / "prosody") as server:
-        yield server
-
-
-@pytest.fixture
-async def focus(server: ProsodyServer) -> AsyncIterator[Focus]:
-    async with running_focus(server, free_port(), 1000.0, BLUE) as focus:
-        yield focus
-
-
-@pytest.fixture
-async def ann(focus: Focus) -> AsyncIterator[Caller]:
-    async with caller(440.0, RED) as ann:
-        yield ann
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -21,33 +20,14 @@ from sipmediadeploy.gateway.conference.stay import Stay
 from sipmediadeploy.protocol.replica import ConferenceAccess
 from tests.integration.conference.guests import Guest as Caller
 from tests.integration.conference.guests import caller
-from tests.integration.jitsi.focus import Focus, running_focus
+from tests.integration.jitsi.focus import Focus
 from tests.integration.jitsi.guests import ROOM, Guest, guest
-from tests.integration.jitsi.prosody_server import ProsodyServer, free_port, needs_prosody, running_prosody
+from tests.integration.jitsi.prosody_server import ProsodyServer, free_port, needs_prosody
 from tests.integration.media_terminal import BLUE, RED, amplitude, until, until_async
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 LOW, HIGH = 440.0, 1000.0
 ADMIN, OWNER = "http://jabber.org/protocol/muc#admin", "http://jabber.org/protocol/muc#owner"
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ProsodyServer]:
-    async with running_prosody(tmp_path / "prosody") as server:
-        yield server
-
-
-@pytest.fixture
-async def focus(server: ProsodyServer) -> AsyncIterator[Focus]:
-    async with running_focus(server, free_port(), HIGH, BLUE) as focus:
-        yield focus
-
-
-@pytest.fixture
-async def ann(focus: Focus) -> AsyncIterator[Caller]:
-    """A call that has not joined yet; it leaves before the platform goes."""
-    async with caller(LOW, RED) as ann:
-        yield ann
 
 
 async def join(ann: Caller, focus: Focus) -> str:

@@ -14,17 +14,15 @@ from sipmediadeploy.gateway.conference.jitsi.driver import JitsiDriver
 from sipmediadeploy.gateway.conference.jitsi.token import signer
 from sipmediadeploy.protocol.replica import TokenSigning
 from tests.integration.conference.guests import Guest as Caller
-from tests.integration.conference.guests import caller
-from tests.integration.jitsi.focus import Focus, running_focus
+from tests.integration.jitsi.focus import Focus
 from tests.integration.jitsi.prosody_server import (
     DOMAIN,
     TOKEN_KEY,
     ProsodyServer,
-    free_port,
     needs_prosody,
     running_prosody,
 )
-from tests.integration.media_terminal import BLUE, RED, until
+from tests.integration.media_terminal import until
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 
@@ -35,18 +33,6 @@ SIGNING = TokenSigning(key=TOKEN_KEY, issuer="gateways")
 async def server(tmp_path: Path) -> AsyncIterator[ProsodyServer]:
     async with running_prosody(tmp_path / "prosody", authentication="token") as server:
         yield server
-
-
-@pytest.fixture
-async def focus(server: ProsodyServer) -> AsyncIterator[Focus]:
-    async with running_focus(server, free_port(), 1000.0, BLUE) as focus:
-        yield focus
-
-
-@pytest.fixture
-async def ann(focus: Focus) -> AsyncIterator[Caller]:
-    async with caller(440.0, RED) as ann:
-        yield ann
 
 
 async def join(ann: Caller, focus: Focus, **login: Any) -> None:

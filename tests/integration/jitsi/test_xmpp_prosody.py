@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -26,12 +25,6 @@ from tests.integration.jitsi.prosody_server import (
 from tests.integration.media_terminal import until
 
 pytestmark = [pytest.mark.integration, needs_prosody]
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ProsodyServer]:
-    async with running_prosody(tmp_path / "prosody") as server:
-        yield server
 
 
 def disco(node: str | None = None) -> Element:
