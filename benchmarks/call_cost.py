@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.measure import Cgroup, NoCgroup, usages
+from benchmarks.measure import Cgroup, NoCgroup, busy_ones, usages
 from benchmarks.rows import Delays, Row, delays_of, table, with_added
 from benchmarks.running import CALLS, ROOT, BenchStack, NoStack, bench_stack
 from benchmarks.terminals import Terminal, wait_until
@@ -31,7 +31,6 @@ from benchmarks.terminals import Terminal, wait_until
 _ANSWER_TIMEOUT_S = 60
 _SETTLE_S = 6
 """The workers that replace those taken have started by then."""
-_BUSY_SHARE = 0.005
 _MB = 1e6
 
 
@@ -55,7 +54,7 @@ def gateway_row(stack: BenchStack, args: argparse.Namespace, media: str, calls: 
         dead = [t for t in terminals if t.ended]
         if dead or not talking:
             return Row("gateway", media, calls, 0, 0, 0, problem=_why(dead[0] if dead else terminals[0]))
-        before = {usage.pid: usage for usage in usages(gateway.pids())}
+        before = usages(gateway.pids())
         share = cpu_share(gateway, args.seconds)
         after = usages(gateway.pids())
         grown = gateway.working_set() - memory
@@ -63,8 +62,7 @@ def gateway_row(stack: BenchStack, args: argparse.Namespace, media: str, calls: 
         for terminal in terminals:
             terminal.hang_up()
         complete = [terminal.wait() for terminal in terminals]
-    threshold = _BUSY_SHARE * args.seconds
-    busy = [u for u in after if u.pid in before and u.cpu_seconds - before[u.pid].cpu_seconds > threshold]
+    busy = busy_ones(before, after, args.seconds)
     delays = delays_of(terminals[0].seconds[_SETTLE_S:])
     last = [terminal.seconds[-1] for terminal in terminals if terminal.seconds]
     silent = complete.count(False)

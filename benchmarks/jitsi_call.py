@@ -26,7 +26,7 @@ from tests.e2e.jitsi.backend import MEDIA_PORT, running_backend
 from tests.e2e.jitsi.installation import NoJitsi, find_installation
 
 from benchmarks.call_cost import cpu_share
-from benchmarks.measure import NoCgroup, usages
+from benchmarks.measure import NoCgroup, busy_ones, usages
 from benchmarks.running import ROOT, BenchStack, NoStack, bench_stack
 from benchmarks.terminals import Terminal, wait_until
 
@@ -34,7 +34,6 @@ _NFT_TABLE = "smd_bench_loss"
 _JOIN_S = 4
 _ANSWER_TIMEOUT_S = 60
 _SETTLE_S = 6
-_BUSY_SHARE = 0.005
 _MB = 1e6
 
 
@@ -91,7 +90,7 @@ def measure(stack: BenchStack, args: argparse.Namespace, platform: str, loss: in
             summaries.append(summary_of(joins))
         other = Terminal(stack.terminal(1, gateway, room, *base, "--name", "Stays, too"))
         wait_until(lambda: other.ended or len(other.seconds) >= _SETTLE_S, _ANSWER_TIMEOUT_S)
-        before = {usage.pid: usage for usage in usages(cgroup.pids())}
+        before = usages(cgroup.pids())
         share = cpu_share(cgroup, args.seconds)
         after = usages(cgroup.pids())
         other.hang_up()
@@ -100,9 +99,7 @@ def measure(stack: BenchStack, args: argparse.Namespace, platform: str, loss: in
     finally:
         stays.hang_up()
         stays.wait()
-    threshold = _BUSY_SHARE * args.seconds
-    busy = [u for u in after if u.pid in before and u.cpu_seconds - before[u.pid].cpu_seconds > threshold]
-    workers = sorted(busy, key=lambda usage: usage.cpu_seconds - before[usage.pid].cpu_seconds)[-2:]
+    workers = busy_ones(before, after, args.seconds)[-2:]
     good = [s for s in summaries if s.get("verdict") == "ok"]
 
     def times(key: str) -> list[float]:
@@ -120,9 +117,9 @@ def measure(stack: BenchStack, args: argparse.Namespace, platform: str, loss: in
 
 
 @contextlib.contextmanager
-def packet_loss(percent: int, port: int | None) -> Iterator[None]:
+def packet_loss(percent: int, port: int) -> Iterator[None]:
     """Lose so many of a hundred packets, at random, from and to the bridge's port on this machine."""
-    if percent == 0 or port is None:
+    if percent == 0:
         yield
         return
     lose = f"numgen random mod 100 < {percent} drop"

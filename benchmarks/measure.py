@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+_BUSY_SHARE = 0.005
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -93,6 +94,13 @@ def usages(pids: Iterable[int]) -> list[Usage]:
         user, system = (int(value) for value in rest.split()[11:13])
         found.append(Usage(pid, name, (user + system) / _TICKS, rollup.get("Pss:", 0) * 1024))
     return found
+
+
+def busy_ones(before: Iterable[Usage], after: Iterable[Usage], seconds: float) -> list[Usage]:
+    """Those that were there all the time and used more than half a percent of a core, the busiest last."""
+    began = {usage.pid: usage.cpu_seconds for usage in before}
+    used = [(u.cpu_seconds - began[u.pid], u) for u in after if u.pid in began]
+    return [u for share, u in sorted(used, key=lambda one: one[0]) if share > _BUSY_SHARE * seconds]
 
 
 def _mounts(mountinfo: str) -> dict[str, tuple[str, Path]]:

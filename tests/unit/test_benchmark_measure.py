@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from benchmarks.measure import Cgroup, NoCgroup, parse_cgroup, usages
+from benchmarks.measure import Cgroup, NoCgroup, Usage, busy_ones, parse_cgroup, usages
 from benchmarks.rows import Delays, Row, delays_of, table, with_added
 
 V1_MOUNTS = """\
@@ -86,3 +86,14 @@ def test_the_table_shows_what_the_gateway_adds_and_what_was_not_measured() -> No
     assert "54 (+50)" in text
     assert "92 (+30)" in text
     assert "not measured: 503 Service Unavailable" in text
+
+
+def test_busy_are_those_that_worked_all_the_time_the_busiest_last() -> None:
+    before = [
+        Usage(1, "a", 1.0, 0),
+        Usage(2, "b", 2.0, 0),
+        Usage(3, "idle", 3.0, 0),
+        Usage(4, "gone", 0.0, 0),
+    ]
+    after = [Usage(1, "a", 9.0, 0), Usage(2, "b", 4.0, 0), Usage(3, "idle", 3.01, 0), Usage(5, "new", 5.0, 0)]
+    assert [usage.name for usage in busy_ones(before, after, 10)] == ["b", "a"]

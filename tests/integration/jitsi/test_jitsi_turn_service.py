@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from sipmediadeploy.gateway.conference.jitsi import driver
 from sipmediadeploy.gateway.conference.jitsi.driver import JitsiDriver
 from sipmediadeploy.gateway.media.api import IceServers
 from tests.integration.conference.guests import caller
+from tests.integration.conference.test_janus_relay import own_address
 from tests.integration.jitsi.focus import running_focus
 from tests.integration.jitsi.prosody_server import free_port, needs_prosody, running_prosody
 from tests.integration.jitsi.test_jitsi_driver import endpoint_of, sees_and_hears
@@ -28,11 +28,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed"),
 ]
 SECRET = "a secret of Prosody and coturn"
-
-
-def own_address() -> str:
-    """This machine's first address that is not loopback: WebRTC gathers no other."""
-    return socket.gethostbyname(socket.gethostname())
 
 
 @contextlib.asynccontextmanager
@@ -49,8 +44,9 @@ async def running_coturn(directory: Path, port: int) -> AsyncIterator[Path]:
         "--realm",
         "meet.test",
     ]
-    words += ["--static-auth-secret", SECRET, "--listening-ip", own_address(), "--listening-port", str(port)]
-    words += ["--relay-ip", own_address(), "--log-file", str(log), "--simple-log", "--verbose"]
+    own = str(own_address())
+    words += ["--static-auth-secret", SECRET, "--listening-ip", own, "--listening-port", str(port)]
+    words += ["--relay-ip", own, "--log-file", str(log), "--simple-log", "--verbose"]
     words += ["--pidfile", str(directory / "coturn.pid")]
     process = _spawn(words, directory)
     try:
@@ -69,7 +65,7 @@ def _spawn(words: list[str], directory: Path) -> subprocess.Popen[bytes]:
 
 async def _listens(port: int) -> bool:
     try:
-        _, writer = await asyncio.open_connection(own_address(), port)
+        _, writer = await asyncio.open_connection(str(own_address()), port)
     except OSError:
         return False
     writer.close()
