@@ -33,7 +33,8 @@ async def test_a_taken_worker_is_replaced() -> None:
     try:
         pool.start()
         await until("one is ready", lambda: pool.ready == 1)
-        taken = await asyncio.wait_for(pool.acquire(no_events()), 0.2)
+        async with asyncio.timeout(0.2):
+            taken = await pool.acquire(no_events())
         await until("another is ready", lambda: pool.ready == 1)
         assert taken.alive
         await taken.close()

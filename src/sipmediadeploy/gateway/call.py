@@ -130,8 +130,7 @@ class Call:
             if not self._end.done():
                 self._end.set_result((reason, detail, status))
             setting_up.cancel()
-            with contextlib.suppress(Exception, asyncio.CancelledError):
-                await setting_up
+            await asyncio.wait((setting_up,))
             await self._clean_up(reason, detail, status)
         return reason
 

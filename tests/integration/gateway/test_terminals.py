@@ -46,7 +46,8 @@ async def test_sipp_gets_every_call_through_also_when_packets_are_lost(
         assert {task.result() for task in done} == {EndReason.HANGUP}
         assert len(done) > number * 0.8
         return
-    reasons = await asyncio.wait_for(asyncio.gather(*calls.running), 60)
+    async with asyncio.timeout(60):
+        reasons = await asyncio.gather(*calls.running)
     assert reasons == [EndReason.HANGUP] * number
     assert calls.ports.free == 500
     assert calls.ua.active_dialogs == 0

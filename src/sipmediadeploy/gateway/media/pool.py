@@ -71,8 +71,7 @@ class WorkerPool:
         """End the idle workers; those in calls belong to their calls."""
         if self._refill is not None:
             self._refill.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._refill
+            await asyncio.wait((self._refill,))
         workers, self._idle = list(self._idle), deque()
         await asyncio.gather(*(worker.close() for worker in workers))
 

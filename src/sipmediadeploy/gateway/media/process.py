@@ -67,7 +67,8 @@ class WorkerProcess:
         worker = cls(process, writer)
         worker._reader_task = asyncio.create_task(worker._read(reader))
         try:
-            await asyncio.wait_for(worker._ready.wait(), START_LIMIT_S)
+            async with asyncio.timeout(START_LIMIT_S):
+                await worker._ready.wait()
         except TimeoutError:
             worker._end = worker._end or f"not ready within {START_LIMIT_S:.0f} s"
         except asyncio.CancelledError:
@@ -169,7 +170,8 @@ class WorkerProcess:
         self._closing = True
         self._writer.close()
         try:
-            await asyncio.wait_for(self._process.wait(), CLOSE_LIMIT_S)
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await self._process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -187,7 +189,8 @@ class WorkerProcess:
         self._waiting[number] = future
         self._writer.write(wire.line({"id": number, "do": name, "with": given or {}}))
         try:
-            return await asyncio.wait_for(future, limit_s)
+            async with asyncio.timeout(limit_s):
+                return await future
         except TimeoutError:
             raise MediaError(f"media worker did not finish {name} within {limit_s:.0f} s") from None
         finally:
@@ -206,7 +209,8 @@ class WorkerProcess:
 
     async def _ended(self) -> str:
         try:
-            code = await asyncio.wait_for(self._process.wait(), CLOSE_LIMIT_S)
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                code = await self._process.wait()
         except TimeoutError:  # its socket is closed, it is not: of no use any more
             self._process.kill()
             code = await self._process.wait()

@@ -155,7 +155,8 @@ async def in_thread(what: str, timeout_s: float, call: Callable[[], T]) -> T:
         ProviderError: the engine refused, could not be reached, or did not answer in time.
     """
     try:
-        return await asyncio.wait_for(asyncio.to_thread(call), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.to_thread(call)
     except TimeoutError:
         raise ProviderError(f"{what}: no answer from the Docker Engine within {timeout_s:.0f} s") from None
     except (DockerException, requests.RequestException, OSError) as e:
