@@ -4,9 +4,9 @@
 
 It starts a Jitsi from an installation (see tests/e2e/jitsi) and a stack that calls it, then a stack with the
 demo conference; both are taken down at the end. All terminals are SIP terminals on one gateway that send
-720p30 encoded before: one stays in the room, and a second one joins and leaves again and again. Then both
-stay, and CPU time of the gateway's container, the workers' memory and the longest gap between two decoded
-frames are read. Loss is made on the bridge's packets to and from the gateway, by nftables.
+pictures (30 a second) encoded before: one stays in the room, and a second one joins and leaves again and
+again. Then both stay, and CPU time of the gateway's container, the workers' memory and the longest gap
+between two decoded frames are read. Loss is made on the bridge's packets, by nftables.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks.measure import NoCgroup, busy_ones, usages
 from benchmarks.running import ROOT, BenchStack, NoStack, bench_stack
 from benchmarks.terminals import Terminal, wait_until
 
+_BRIDGE = ("rtx", "tcc", "data_channel")
 _NFT_TABLE = "smd_bench_loss"
 _JOIN_S = 4
 _ANSWER_TIMEOUT_S = 60
@@ -43,6 +44,9 @@ class JoinRow:
 
     platform: str
     loss_percent: int
+    bridge: str
+    """What was negotiated with it."""
+    kbps: int
     joins: int
     failed: int
     answer_p50: int
@@ -73,10 +77,12 @@ def summary_of(terminal: Terminal) -> dict[str, Any]:
     return next((e for e in reversed(terminal.events) if e["event"] == "summary"), {})
 
 
-def measure(stack: BenchStack, args: argparse.Namespace, platform: str, loss: int) -> JoinRow:
+def measure(
+    stack: BenchStack, args: argparse.Namespace, platform: str, loss: int, bridge: str = "-"
+) -> JoinRow:
     """Join again and again, then stay."""
     room, gateway = f"bench{loss}", stack.measured
-    base = ["--json", "--preencoded", "--beep", "--kbps", str(args.kbps)]
+    base = ["--json", "--preencoded", "--beep", "--kbps", str(args.kbps), "--size", args.size]
     cgroup = gateway.cgroup()
     idle = cpu_share(cgroup, 4)
     stays = Terminal(stack.terminal(0, gateway, room, *base, "--no-decode", "--name", "Stays"))
@@ -106,7 +112,7 @@ def measure(stack: BenchStack, args: argparse.Namespace, platform: str, loss: in
         return [float(s[key]) for s in good if s.get(key) is not None]
 
     return JoinRow(
-        platform, loss, args.joins, args.joins - len(good),
+        platform, loss, bridge, args.kbps, args.joins, args.joins - len(good),
         percentile(times("connected_ms"), 0.5), percentile(times("connected_ms"), 0.95),
         percentile(times("first_frame_ms"), 0.5), percentile(times("first_frame_ms"), 0.95),
         percentile(times("first_sound_ms"), 0.5), percentile(times("first_sound_ms"), 0.95),
@@ -139,11 +145,11 @@ def packet_loss(percent: int, port: int) -> Iterator[None]:
 def table(rows: Sequence[JoinRow]) -> str:
     """The rows as text."""
     lines = [
-        "platform  loss  joins failed | answer p50/p95 | picture p50/p95 | sound p50/p95 |"
-        "  CPU  memory | longest gap | idle"
+        "platform  loss  bridge                 kb/s  joins failed | answer p50/p95 | picture p50/p95 |"
+        " sound p50/p95 |  CPU  memory | longest gap | idle"
     ]
     lines += [
-        f"{r.platform:8}  {r.loss_percent:2} %  {r.joins:5} {r.failed:6} |"
+        f"{r.platform:8}  {r.loss_percent:2} %  {r.bridge:22} {r.kbps:4}  {r.joins:5} {r.failed:6} |"
         f" {r.answer_p50:5} {r.answer_p95:5} ms | {r.picture_p50:6} {r.picture_p95:5} ms |"
         f" {r.sound_p50:4} {r.sound_p95:5} ms | {r.cpu_percent_per_call:4.1f} % {r.worker_mb:4.0f} MB |"
         f" {r.longest_gap_ms:4} ms in {r.seconds} s | {r.idle_percent:.1f} %"
@@ -156,12 +162,22 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="jitsi_call", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--joins", type=int, default=20)
     parser.add_argument("--loss", type=int, nargs="+", default=[0, 3], help="percent of the bridge's packets")
+    parser.add_argument(
+        "--bridge",
+        nargs="+",
+        default=["rtx+data_channel"],
+        help="what is negotiated with the bridge, several times: rtx, tcc, data_channel joined by +, or none",
+    )
     parser.add_argument("--seconds", type=float, default=60, help="how long both calls stay")
-    parser.add_argument("--kbps", type=int, default=1500, help="of each picture (1280x720, 30 a second)")
+    parser.add_argument("--kbps", type=int, default=1500, help="of each picture (30 a second)")
+    parser.add_argument("--size", default="1280x720", help="of each picture; 640x360 is the other usual one")
     parser.add_argument("--json", action="store_true")
     args: argparse.Namespace = parser.parse_args(argv)
     if args.joins < 1 or args.seconds < 2 or not all(0 <= loss <= 50 for loss in args.loss):
         parser.error("one join, two seconds and 0 to 50 percent, at least")
+    for bridge in args.bridge:
+        if not set(bridge.split("+")) <= {*_BRIDGE, "none"}:
+            parser.error(f"--bridge: '{bridge}' has something else than {', '.join(_BRIDGE)} or none")
     return args
 
 
@@ -173,11 +189,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with running_backend(find_installation(os.environ), "bench-jvb", directory / "backend") as jitsi:
             ca = jitsi.ca.relative_to(directory)
-            conference = f"conference: {{platform: jitsi, url: '{jitsi.url}', ca_file: {ca}}}\n"
-            with bench_stack(directory, conference) as stack:
-                for loss in args.loss:
-                    with packet_loss(loss, MEDIA_PORT):
-                        rows.append(measure(stack, args, "jitsi", loss))
+            for bridge in args.bridge:
+                given = {name: name in bridge.split("+") for name in _BRIDGE}
+                conference = {"platform": "jitsi", "url": jitsi.url, "ca_file": str(ca), "bridge": given}
+                with bench_stack(directory, json.dumps({"conference": conference})[1:-1] + "\n") as stack:
+                    for loss in args.loss:
+                        with packet_loss(loss, MEDIA_PORT):
+                            rows.append(measure(stack, args, "jitsi", loss, bridge))
         with bench_stack(directory) as stack:
             rows.append(measure(stack, args, "janus", 0))
     except (NoJitsi, NoStack, NoCgroup, OSError) as e:

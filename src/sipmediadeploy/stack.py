@@ -83,6 +83,16 @@ class Jwt(_Strict):
     key_id: Annotated[str | None, Field(description="kid, for platforms that look the key up by it")] = None
 
 
+class Bridge(_Strict):
+    """What is negotiated with Jitsi's bridge (decision 0092 has the figures of each)."""
+
+    rtx: Annotated[bool, Field(description="lost packets are sent again (RFC 4588)")] = True
+    tcc: Annotated[bool, Field(description="the bridge estimates the way to the gateway")] = False
+    data_channel: Annotated[
+        bool, Field(description="the bridge channel is an SCTP data channel where the bridge has them")
+    ] = True
+
+
 class Conference(_Strict):
     """The conference platform. Without ``url`` the embedded demo conference (Janus) is deployed and used.
 
@@ -116,6 +126,7 @@ class Conference(_Strict):
         Path | None, Field(description="Jitsi: a token to join with, beside the stack file, mode 0600")
     ] = None
     jwt: Annotated[Jwt | None, Field(description="Jitsi: tokens are made for each join")] = None
+    bridge: Annotated[Bridge | None, Field(description="Jitsi: what is negotiated with its bridge")] = None
 
     @model_validator(mode="after")
     def _fits_the_platform(self) -> Self:
@@ -139,6 +150,7 @@ class Conference(_Strict):
             "ca",
             "token_file",
             "jwt",
+            "bridge",
         ):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} is for platform jitsi only")

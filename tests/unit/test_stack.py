@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sipmediadeploy.cli.place import STACK_TEXT
-from sipmediadeploy.protocol.replica import TokenSigning
+from sipmediadeploy.protocol.replica import BridgeAccess, TokenSigning
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.scaler.documents import conference_access
 from sipmediadeploy.stack import Stack, StackError, load_stack, parse_stack
@@ -75,6 +75,14 @@ def test_tokens_are_for_a_jitsi_meet_and_come_from_one_place() -> None:
     access = conference_access(stack, IPv4Network("172.30.0.0/24"), secrets)
     assert access.signing == TokenSigning(key="the key", issuer="a", key_id="i")
     assert access.token is None
+
+
+def test_what_is_negotiated_with_the_bridge_can_be_said() -> None:
+    jitsi = SMALLEST + "conference: {platform: jitsi, url: 'https://meet.example.org', bridge: {tcc: true}}"
+    access = conference_access(parse_stack(jitsi), IPv4Network("172.30.0.0/24"), Secrets(master="m" * 32))
+    assert access.bridge == BridgeAccess(rtx=True, tcc=True, data_channel=True)
+    with pytest.raises(StackError, match="bridge is for platform jitsi only"):
+        parse_stack(SMALLEST + "conference: {bridge: {tcc: true}}")
 
 
 def test_the_effective_stack_means_the_same_as_the_file() -> None:

@@ -86,6 +86,14 @@ class TokenSigning(_Document):
     key_id: str | None = None
 
 
+class BridgeAccess(_Document):
+    """What is negotiated with Jitsi's bridge."""
+
+    rtx: bool = True
+    tcc: bool = False
+    data_channel: bool = True
+
+
 class ConferenceAccess(_Document):
     """Where and how a gateway joins rooms."""
 
@@ -102,6 +110,7 @@ class ConferenceAccess(_Document):
     ca: str | None = Field(default=None, description="certificate authorities, PEM")
     token: str | None = Field(default=None, repr=False, description="JSON Web Token to log in with")
     signing: TokenSigning | None = Field(default=None, description="makes such tokens, one for each join")
+    bridge: BridgeAccess = BridgeAccess()
 
 
 class GatewayService(_Document):

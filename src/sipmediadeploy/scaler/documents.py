@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 
 from sipmediadeploy.protocol.replica import (
+    BridgeAccess,
     ConferenceAccess,
     ConferenceDemoService,
     CoturnService,
@@ -110,7 +111,15 @@ def conference_access(stack: Stack, subnet: IPv4Network, secrets: Secrets) -> Co
         ca=stack.conference.ca,
         token=secrets.conference_token,
         signing=_signing(stack, secrets),
+        bridge=BridgeAccess(**stack.conference.bridge.model_dump())
+        if stack.conference.bridge
+        else BridgeAccess(),
     )
+
+
+def _bridge(stack: Stack) -> BridgeAccess:
+    given = stack.conference.bridge
+    return BridgeAccess(**given.model_dump()) if given is not None else BridgeAccess()
 
 
 def _signing(stack: Stack, secrets: Secrets) -> TokenSigning | None:

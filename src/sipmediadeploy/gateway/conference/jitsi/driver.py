@@ -31,10 +31,11 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 class JitsiDriver:
     """Joins rooms of the Jitsi Meet at ``access.url``."""
 
-    def __init__(self, access: ConferenceAccess, gateway: str, choices: Choices | None = None) -> None:
+    def __init__(self, access: ConferenceAccess, gateway: str) -> None:
         self._access = access
         self._gateway = gateway
-        self._choices = choices or Choices()
+        bridge = access.bridge
+        self._choices = Choices(rtx=bridge.rtx, tcc=bridge.tcc, data=bridge.data_channel)
         self._found: tuple[float, Deployment, ssl.SSLContext] | None = None
         self._finding = asyncio.Lock()
 
