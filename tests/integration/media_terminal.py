@@ -246,8 +246,9 @@ class Terminal:
             " ! video/x-raw,format=I420,width=320,height=240,framerate=15/1"
             " ! x264enc tune=zerolatency speed-preset=ultrafast bitrate=200 key-int-max=100000 threads=1"
             " ! video/x-h264,profile=constrained-baseline"
+            " ! valve name=vvalve"  # before the payloader: what is not sent has no number
             f" ! rtph264pay name=vpay pt={VIDEO_PT} mtu=1200 aggregate-mode=zero-latency"
-            " ! valve name=vvalve ! rtp.send_rtp_sink_1"
+            " ! rtp.send_rtp_sink_1"
             f" rtp.send_rtp_src_1 ! udpsink name=video_out port={self.gateway + 2} {send}"
             f" rtp.send_rtcp_src_1 ! udpsink name=vrtcp_out port={self.gateway + 3} {send}"
             " udpsrc name=video_in ! rtp.recv_rtp_sink_1 udpsrc name=vrtcp_in ! rtp.recv_rtcp_sink_1"

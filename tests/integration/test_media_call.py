@@ -224,6 +224,35 @@ async def test_a_renewed_negotiation_changes_the_codec() -> None:
             other.close()
 
 
+async def test_a_pause_is_no_loss() -> None:
+    """The first packet after it, perhaps the only key frame, was given up before it was sent."""
+    async with call() as (a, b):
+        await until(
+            "b sees red for a second", lambda: b.terminal.sees(RED) and b.terminal.frames_received > 15
+        )
+        before = a.terminal.keyframes_sent
+        a.terminal.mute(True)
+        await asyncio.sleep(0.5)
+        frames = b.terminal.frames_received
+        a.terminal.mute(False)
+        await until("b sees a again", lambda: b.terminal.frames_received > frames + 15)
+        assert a.terminal.keyframes_sent == before, "a key frame was asked for"
+
+
+async def test_a_key_frame_that_was_asked_for_in_vain_is_asked_for_again() -> None:
+    async with call() as (a, b):
+        await until(
+            "b sees red for a second", lambda: b.terminal.sees(RED) and b.terminal.frames_received > 15
+        )
+        a.terminal.mute(True)  # the key frame is made, and not sent
+        before = b.terminal.keyframes_received
+        b.terminal.ask_keyframe()
+        await asyncio.sleep(0.5)
+        assert b.terminal.keyframes_received == before
+        a.terminal.mute(False)
+        await until("b gets it", lambda: b.terminal.keyframes_received > before, 5)
+
+
 async def test_a_terminal_that_begins_anew_elsewhere_goes_on() -> None:
     async with call() as (a, b):
         await until("b sees red", lambda: b.terminal.sees(RED))

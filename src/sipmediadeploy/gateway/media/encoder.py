@@ -11,6 +11,7 @@ from sipmediadeploy.gateway.media.gstreamer import (
     Gst,
     Pad,
     ghost,
+    insist_on_keyframes,
     link,
     parse_bin,
     remove,
@@ -58,6 +59,7 @@ class PictureEncoder:
             f" ! videoscale add-borders=true ! capsfilter name=end caps={self._raw_caps()}"
         )
         begin = ghost(decode, "sink", decode.get_by_name("begin").get_static_pad("sink"))
+        insist_on_keyframes(decode.get_by_name("begin"))
         self._inputs[pad] = (decode, self._join(decode))
         decode.sync_state_with_parent()
         link(pad, begin)

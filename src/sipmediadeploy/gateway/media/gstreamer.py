@@ -23,6 +23,9 @@ Pad = Any
 KEYFRAME_RETRY_MS = 700
 """A key frame that was asked for and has not come is asked for again after so long."""
 
+KEYFRAME_TRIES = 8
+"""So often; a sender that has not sent one by then sends none when it is asked."""
+
 _USED = (
     "alawdec alawenc audiomixer audioresample capsfilter fakesink h264parse input-selector funnel level"
     " mulawdec mulawenc nicesink nicesrc dtlssrtpenc srtpenc opusdec opusenc openh264enc rtpbin"
@@ -168,6 +171,41 @@ def hold_until_idr(pad: Pad, ask: Callable[[], None]) -> None:
         return answer
 
     pad.add_probe(PICTURE, passing)
+
+
+def insist_on_keyframes(depay: Element) -> None:
+    """Ask again for a key frame that was asked for through ``depay``, until it comes.
+
+    A request is lost like any packet, and is in vain while the sender pauses; a depayloader asks once a loss.
+    """
+    sink, source = depay.get_static_pad("sink"), depay.get_static_pad("src")
+    waiting = False
+
+    def coming(_pad: Pad, info: Any) -> Any:
+        nonlocal waiting
+        if waiting and info.get_buffer().has_flags(Gst.BufferFlags.DELTA_UNIT):
+            return Gst.PadProbeReturn.OK
+        waiting = False
+        return Gst.PadProbeReturn.REMOVE
+
+    def again(left: int) -> bool:
+        nonlocal waiting
+        if waiting and left > 0:
+            sink.push_event(force_key_unit())
+            GLib.timeout_add(KEYFRAME_RETRY_MS, again, left - 1)
+        elif waiting:
+            waiting = False
+        return False
+
+    def asked(_pad: Pad, info: Any) -> Any:
+        nonlocal waiting
+        if not waiting and is_force_key_unit(info.get_event()):
+            waiting = True
+            source.add_probe(Gst.PadProbeType.BUFFER, coming)
+            GLib.timeout_add(KEYFRAME_RETRY_MS, again, KEYFRAME_TRIES - 1)
+        return Gst.PadProbeReturn.OK
+
+    sink.add_probe(Gst.PadProbeType.EVENT_UPSTREAM, asked)
 
 
 def renew_key_requests(tee: Element) -> None:

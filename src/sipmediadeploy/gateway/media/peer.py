@@ -331,6 +331,8 @@ class Peer:
 
     def _new_jitterbuffer(self, _rtpbin: Any, buffer: Any, _session: int, ssrc: int) -> None:
         buffer.set_property("do-retransmission", False)  # on audio it would only make false NACKs
+        # Else a pause is a loss: the next packet is given up before it is sent, and is dropped when it comes.
+        buffer.set_property("rtx-next-seqnum", False)
         self._buffers[ssrc] = buffer
 
     def _pad_added(self, _webrtc: Any, pad: Pad) -> None:

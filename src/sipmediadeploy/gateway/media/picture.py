@@ -23,6 +23,7 @@ from sipmediadeploy.gateway.media.gstreamer import (
     before_idr,
     force_key_unit,
     ghost,
+    insist_on_keyframes,
     link,
     make,
     parse_bin,
@@ -104,6 +105,7 @@ class Picture:
             f" ! capsfilter name=end caps={H264}"
         )
         begin = ghost(parse, "sink", parse.get_by_name("begin").get_static_pad("sink"))
+        insist_on_keyframes(parse.get_by_name("begin"))
         source = ghost(parse, "src", parse.get_by_name("end").get_static_pad("src"))
         sink = self._selector.request_pad_simple("sink_%u")
         self._pipeline.add(parse)

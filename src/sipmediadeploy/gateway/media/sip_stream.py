@@ -15,6 +15,7 @@ from sipmediadeploy.gateway.media.gstreamer import (
     GstRtp,
     Pad,
     ghost,
+    insist_on_keyframes,
     link,
     make,
     parse_bin,
@@ -141,6 +142,8 @@ class SipStream:
         self.source = ghost(self._receive, "src", self._receive.get_by_name("last").get_static_pad("src"))
         self.sink = ghost(self._send, "sink", self._send.get_by_name("first").get_static_pad("sink"))
         self.depay_sink = self._receive.get_by_name("depay").get_static_pad("sink")
+        if isinstance(stream, VideoStream):
+            insist_on_keyframes(self._receive.get_by_name("depay"))
         self.redirect(stream)
 
     def _join_rtp(self) -> None:
