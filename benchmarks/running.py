@@ -24,6 +24,7 @@ domain: bench.example.org
 pools:
   kamailio: {{replicas: 1}}
   coturn: {{replicas: 1}}
+  scaler: {{replicas: 1}}
   gateway: {{min: 2, max: 2, calls: {CALLS}, spare: 0, limits: {{cpus: 2, memory_mib: 2048}}}}
 """
 

@@ -193,7 +193,7 @@ class Pools(_Strict):
 
     kamailio: FixedPool = FixedPool(limits=Limits(cpus=1.0, memory_mib=512))
     coturn: FixedPool = FixedPool(limits=Limits(cpus=1.0, memory_mib=512))
-    scaler: FixedPool = FixedPool(replicas=1, limits=Limits(cpus=1.0, memory_mib=512))
+    scaler: FixedPool = FixedPool(replicas=2, limits=Limits(cpus=1.0, memory_mib=512))
     gateway: GatewayPool = GatewayPool()
 
 

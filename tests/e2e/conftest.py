@@ -40,7 +40,7 @@ def test_image() -> str:
 
 @pytest.fixture(scope="session")
 def stack(test_image: str) -> Iterator[RunningStack]:
-    """A whole stack with two Kamailios, two Coturns, a scaler, a gateway and the demo conference."""
+    """A whole stack with two Kamailios, two Coturns, two scalers, a gateway and the demo conference."""
     stack_file = ROOT / "artifacts" / "e2e" / "stack.yaml"
     stack_file.parent.mkdir(parents=True, exist_ok=True)
     stack_file.write_text(STACK)

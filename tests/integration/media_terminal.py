@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import gi
@@ -37,24 +35,6 @@ _CODECS: dict[AudioCodec, tuple[str, str, int]] = {
     "opus": ("opusenc ! rtpopuspay", "rtpopusdepay name=adepay ! opusdec", 48000),
 }
 _HEARD_RATE = 8000
-
-
-async def until(promise: str, holds: Callable[[], object], limit_s: float = 30.0) -> None:
-    """Wait until ``holds()`` is true; fail with ``promise`` when it is not in time."""
-
-    async def answer() -> object:
-        return holds()
-
-    await until_async(promise, answer, limit_s)
-
-
-async def until_async(promise: str, holds: Callable[[], Awaitable[object]], limit_s: float = 30.0) -> None:
-    """Like :func:`until` for a coroutine."""
-    deadline = time.monotonic() + limit_s
-    while not await holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {limit_s:.0f} s: {promise}")
-        await asyncio.sleep(0.05)
 
 
 def bind(port: int = 0) -> Any:

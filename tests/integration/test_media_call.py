@@ -31,9 +31,8 @@ from tests.integration.media_terminal import (
     amplitude,
     beside,
     longest_silence,
-    until,
-    until_async,
 )
+from tests.waiting import until, until_async
 
 pytestmark = pytest.mark.integration
 

@@ -1,20 +1,35 @@
-"""A simulated stack: a provider and agents that fail as the seed says, and the truth behind both."""
+"""A simulated stack: a provider, agents and a lease that fail as the seed says, and the truth behind them.
+
+Who asks is the simulated process that runs (``clock.RUNNING``). What was asked is done on the other side,
+whatever becomes of the one who asked.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Any, NoReturn, TypeVar
 
 from sipmediadeploy.protocol.agent import Gateways, Order, State, Status
 from sipmediadeploy.protocol.client import AgentError
 from sipmediadeploy.protocol.replica import ReplicaDocument
 from sipmediadeploy.providers.base import Life, ProviderError, ReplicaRecord
+from sipmediadeploy.providers.lease import LeaseRecord, Mark
 from sipmediadeploy.stack import Limits, Role, Stack
+from tests.lease_store import MemoryLeaseStore
+from tests.simulation.clock import RUNNING, Process, virtual_loop
 
 SUBNET = IPv4Network("172.30.9.0/24")
+LEASE_LIMIT_S = 3.0
+API = "api"
+"""The provider's API, as one end of a cut."""
+
+T = TypeVar("T")
+Answer = Callable[[], Coroutine[Any, Any, T]]
 
 
 @dataclass
@@ -33,6 +48,10 @@ class Machine:
     active: bool = False
     term: int = 0
     gateways: Gateways | None = None
+    process: Process | None = None
+    """A scaler's."""
+    stepped_at: float = 0.0
+    """When a scaler's loop made its last step."""
 
     def takes_calls(self, now: float) -> bool:
         works = self.running and not self.broken and now >= self.ready_at
@@ -54,15 +73,39 @@ class World:
         self.inventory_fails = False
         self.creations_fail = False
         self.never_come_up = False
+        self.api_lies = 0.0
+        """How often a request of the API takes effect and is answered with an error."""
+        self.api_slow_s = 0.0
+        """How long the API may take in addition."""
+        self.probes_lost = 0.0
+        """How often a question to an agent, or its answer, is lost."""
+        self.cuts: set[tuple[str, str]] = set()
+        """(process, machine id or API): nothing passes."""
+        self.closed = False
         self.creating = 0
         self.created = 0
+        self.refused: list[str] = []
+        """Creations in a slot, or with a name, that was taken."""
         self.deleted: list[Machine] = []
         self.slow_s = 2.0
+        self.added: Callable[[Machine], None] = lambda _machine: None
+        self.removed: Callable[[Machine], None] = lambda _machine: None
+        self.sent: Callable[[Process, str], None] = lambda *_: None
+        """Told of each request that changes something: who, and what."""
+        self.store = MemoryLeaseStore()
+        self.broken: list[str] = []
+        """Promises that were broken."""
         self._next_id = 0
 
     @property
     def now(self) -> float:
-        return asyncio.get_running_loop().time()
+        """True time."""
+        return virtual_loop().virtual_time
+
+    def break_promise(self, what: str) -> NoReturn:
+        """The scaler did what it must never do."""
+        self.broken.append(f"{self.now:.1f}: {what}")
+        raise BrokenPromise(what)
 
     def add(self, document: ReplicaDocument, boot_s: float) -> Machine:
         self._next_id += 1
@@ -79,54 +122,105 @@ class World:
         )
         machine = Machine(record, self.stack.pools.gateway.calls, self.now + boot_s)
         self.machines[record.id] = machine
+        self.added(machine)
         return machine
 
     def of(self, role: Role) -> list[Machine]:
         return [machine for machine in self.machines.values() if machine.record.role is role]
 
+    def stop(self, machine: Machine) -> None:
+        """Its power is cut."""
+        machine.running = False
+        machine.calls = 0
+        self.removed(machine)
+
+    def vanish(self, machine: Machine) -> None:
+        """Somebody deletes it by hand."""
+        self.stop(machine)
+        self.machines.pop(machine.record.id, None)
+
     # The provider.
 
     async def inventory(self) -> list[ReplicaRecord]:
+        return await self.api(self._inventory)
+
+    async def create(self, document: ReplicaDocument, limits: Limits) -> ReplicaRecord:
+        self._note(f"create {document.name}")
+        return await self.api(lambda: self._create(document))
+
+    async def delete(self, replica_id: str) -> None:
+        self._note(f"delete {replica_id}")
+        await self.api(lambda: self._delete(replica_id))
+
+    def lease(self) -> WorldLeaseStore:
+        return WorldLeaseStore(self)
+
+    def _note(self, what: str) -> None:
+        process = RUNNING.get()
+        if process is not None and not self.closed:
+            self.sent(process, what)
+
+    async def ask(self, answer: Answer[T], cut: bool, error: Exception) -> T:
+        """Have it answered on the other side; nothing comes through a cut, neither question nor answer."""
+        if cut or self.closed:
+            await asyncio.sleep(0.05 if self.closed else 3.0)
+            raise error
+        result: T = await asyncio.shield(virtual_loop().serve(answer()))
+        return result
+
+    async def api(self, answer: Answer[T]) -> T:
+        process = RUNNING.get()
+        cut = process is not None and (process.name, API) in self.cuts
+        return await self.ask(lambda: self._lying(answer), cut, ProviderError("the engine can't be reached"))
+
+    async def _lying(self, answer: Answer[T]) -> T:
+        if self.api_slow_s:
+            await asyncio.sleep(self.random.uniform(0, self.api_slow_s))
+        result = await answer()
+        if self.random.random() < self.api_lies:
+            raise ProviderError("an error, and yet it was done")
+        return result
+
+    async def _inventory(self) -> list[ReplicaRecord]:
         await asyncio.sleep(self.random.uniform(0.01, 0.3))
         if self.inventory_fails:
             raise ProviderError("the engine does not answer")
         return [self._record(machine) for machine in self.machines.values()]
 
-    async def create(self, document: ReplicaDocument, limits: Limits) -> ReplicaRecord:
+    async def _create(self, document: ReplicaDocument) -> ReplicaRecord:
         self.creating += 1
         try:
-            taken = {machine.record.address for machine in self.machines.values()}
-            if document.address in taken:
-                raise BrokenPromise(f"{document.name} was put into a slot that is taken")
-            if document.name in {machine.record.name for machine in self.machines.values()}:
-                raise BrokenPromise(f"the name {document.name} was given twice")
             early = self.random.random() < 0.5
             if self.creations_fail:
                 await asyncio.sleep(0.2)
                 raise ProviderError("no room")
             boot = 1e9 if self.never_come_up else self.random.uniform(1, 8)
+            if not early:
+                await asyncio.sleep(self.random.uniform(0.1, self.slow_s))
+            others = [machine.record for machine in self.machines.values()]
+            if document.address in {r.address for r in others} or document.name in {r.name for r in others}:
+                self.refused.append(document.name)
+                raise ProviderError(f"{document.name}: its name or its address is taken")
+            machine = self.add(document, boot)
             if early:  # Listed before the creation is answered.
-                machine = self.add(document, boot)
                 await asyncio.sleep(self.random.uniform(0.1, self.slow_s))
-            else:
-                await asyncio.sleep(self.random.uniform(0.1, self.slow_s))
-                machine = self.add(document, boot)
             self.created += 1
             return self._record(machine)
         finally:
             self.creating -= 1
 
-    async def delete(self, replica_id: str) -> None:
+    async def _delete(self, replica_id: str) -> None:
         machine = self.machines.get(replica_id)
         if machine is None:
             return
         if machine.record.role is Role.GATEWAY and machine.running and machine.calls:
-            raise BrokenPromise(f"{machine.record.name} was deleted with {machine.calls} calls")
+            self.break_promise(f"{machine.record.name} was deleted with {machine.calls} calls")
         came_up = self.now >= machine.ready_at
         live = machine.running and machine.reachable and came_up
         if machine.record.role is Role.GATEWAY and live and not machine.retired:
-            raise BrokenPromise(f"{machine.record.name} was deleted without being retired")
+            self.break_promise(f"{machine.record.name} was deleted without being retired")
         machine.running = False
+        self.removed(machine)
         await asyncio.sleep(self.random.uniform(0.05, self.slow_s))
         if self.machines.pop(replica_id, None) is not None:
             self.deleted.append(machine)
@@ -141,11 +235,44 @@ class World:
     # The agents.
 
     async def status(self, record: ReplicaRecord) -> Status:
-        machine = await self._answering(record)
+        return await self._agent(record, self._status)
+
+    async def order(self, record: ReplicaRecord, what: str, order: Order) -> None:
+        self._note(f"{what} {record.name}")
+        await self._agent(record, lambda machine: self._order(machine, what, order))
+
+    async def set_gateways(self, record: ReplicaRecord, gateways: Gateways) -> None:
+        self._note(f"gateways {record.name}")
+
+        def take(machine: Machine) -> None:
+            self._see_term(machine, gateways.term)
+            machine.gateways = gateways
+
+        await self._agent(record, take)
+
+    async def _agent(self, record: ReplicaRecord, answer: Callable[[Machine], T]) -> T:
+        process = RUNNING.get()
+        cut = process is not None and (process.name, record.id) in self.cuts
+        cut = cut or self.random.random() < self.probes_lost
+        return await self.ask(lambda: self._answer(record, answer), cut, AgentError("no answer within 1 s"))
+
+    async def _answer(self, record: ReplicaRecord, answer: Callable[[Machine], T]) -> T:
+        machine = self.machines.get(record.id)
+        if machine is None or not machine.running:
+            await asyncio.sleep(0.01)
+            raise AgentError("connection refused")
+        if not machine.reachable:
+            await asyncio.sleep(1.0)
+            raise AgentError("no answer within 1 s")
+        await asyncio.sleep(self.random.uniform(0.001, 0.02))
+        return answer(machine)
+
+    def _status(self, machine: Machine) -> Status:
+        record = machine.record
         state, reason = State.READY, "works"
         if self.now < machine.ready_at:
             state, reason = State.BOOTING, "starts"
-        elif machine.broken:
+        elif machine.broken or (record.role is Role.SCALER and self.now - machine.stepped_at > 10):
             state, reason = State.FAILED, "its service does not answer"
         elif machine.drained_by is not None:
             state = State.DRAINING if machine.calls else State.DRAINED
@@ -168,33 +295,21 @@ class World:
             gateways_revision=machine.gateways.revision if machine.gateways else None,
         )
 
-    async def order(self, record: ReplicaRecord, what: str, order: Order) -> None:
-        machine = await self._answering(record)
-        machine.term = max(machine.term, order.term)
+    def _order(self, machine: Machine, what: str, order: Order) -> None:
+        self._see_term(machine, order.term)
         if what == "drain":
             machine.drained_by = machine.drained_by or order.by
         elif what == "undrain":
             if machine.retired or machine.drained_by == "operator":
-                raise BrokenPromise(f"{record.name} was undrained, which only an operator may")
+                self.break_promise(f"{machine.record.name} was undrained, which only an operator may")
             machine.drained_by = None
         else:
             machine.retired = True
 
-    async def set_gateways(self, record: ReplicaRecord, gateways: Gateways) -> None:
-        machine = await self._answering(record)
-        machine.term = max(machine.term, gateways.term)
-        machine.gateways = gateways
-
-    async def _answering(self, record: ReplicaRecord) -> Machine:
-        machine = self.machines.get(record.id)
-        if machine is None or not machine.running:
-            await asyncio.sleep(0.01)
-            raise AgentError("connection refused")
-        if not machine.reachable:
-            await asyncio.sleep(1.0)
-            raise AgentError("no answer within 1 s")
-        await asyncio.sleep(self.random.uniform(0.001, 0.02))
-        return machine
+    def _see_term(self, machine: Machine, term: int) -> None:
+        if term < machine.term:
+            raise AgentError(f"term {term} is older than {machine.term}")
+        machine.term = term
 
     # What happens by itself.
 
@@ -218,3 +333,35 @@ class World:
                 machine.calls += 1
                 return True
         return False
+
+
+class WorldLeaseStore:
+    """The lease's store behind the provider's API."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def read(self) -> LeaseRecord | None:
+        return await self._slowly(self._world.store.read)
+
+    async def create(self, holder: str, term: int, mark: Mark) -> LeaseRecord:
+        return await self._slowly(lambda: self._world.store.create(holder, term, mark))
+
+    async def change(self, record_id: str, mark: Mark) -> None:
+        await self._slowly(lambda: self._world.store.change(record_id, mark))
+
+    async def delete(self, record_id: str) -> bool:
+        return await self._slowly(lambda: self._world.store.delete(record_id))
+
+    async def _slowly(self, answer: Answer[T]) -> T:
+        async def later() -> T:
+            await asyncio.sleep(self._world.random.uniform(0.002, 0.05))
+            result = await answer()
+            await asyncio.sleep(self._world.random.uniform(0.002, 0.05))
+            return result
+
+        try:
+            async with asyncio.timeout(LEASE_LIMIT_S):
+                return await self._world.api(later)
+        except TimeoutError:
+            raise ProviderError("no answer in time") from None

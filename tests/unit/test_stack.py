@@ -30,7 +30,7 @@ def error_of(text: str) -> str:
 def test_the_smallest_file_gets_the_documented_defaults() -> None:
     stack = parse_stack(SMALLEST)
     pools = stack.pools
-    assert (pools.kamailio.replicas, pools.coturn.replicas, pools.scaler.replicas) == (2, 2, 1)
+    assert (pools.kamailio.replicas, pools.coturn.replicas, pools.scaler.replicas) == (2, 2, 2)
     assert (pools.gateway.min, pools.gateway.max, pools.gateway.calls) == (1, 4, 4)
     assert stack.demo
     assert stack.publish is None

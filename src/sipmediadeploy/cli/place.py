@@ -57,7 +57,7 @@ provider: docker
 #     replicas: 2
 #     limits: {{cpus: 1, memory_mib: 512}}
 #   scaler:
-#     replicas: 1
+#     replicas: 2
 #     limits: {{cpus: 1, memory_mib: 512}}
 #   gateway:
 #     min: 1                # gateways at least

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ from sipmediadeploy.providers.base import Life, ReplicaRecord
 from sipmediadeploy.providers.docker.engine import ensure_engine
 from sipmediadeploy.providers.docker.network import ensure_network
 from sipmediadeploy.providers.docker.publish import ensure_published
+from sipmediadeploy.providers.lease import LeaseTaken, Mark
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.main import limits_of, load_provider
 from sipmediadeploy.scaler.pool import next_number, replica_name
@@ -110,6 +112,8 @@ async def ensure_scaler(running: Running, report: Callable[[str], None]) -> None
             await provider.delete(record.id)
     if good:
         return
+    with contextlib.suppress(LeaseTaken):  # released: the first scaler need not wait for another one to stop
+        await provider.lease().create("smd up", 0, Mark(released=True))
     name = replica_name(running.stack.name, Role.SCALER, next_number(record.name for record in scalers))
     report(f"{name}: starting it; it makes the other replicas")
     document = make_document(

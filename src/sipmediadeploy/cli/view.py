@@ -94,6 +94,9 @@ def missing(stack: Stack, seen: list[Seen]) -> list[str]:
         holders = holders_of(seen, role)
         if len(holders) != 1:
             problems.append(f"the service address of {role} is held by {' and '.join(holders) or 'nobody'}")
+    leaders = holders_of(seen, Role.SCALER)
+    if len(leaders) != 1:
+        problems.append(f"the scalers are led by {' and '.join(leaders) or 'nobody'}")
     gateways = expected_gateways(seen)
     for one in seen:
         told = one.status.gateways_revision if one.status else None
@@ -115,7 +118,7 @@ def wanted_numbers(stack: Stack) -> dict[Role, int]:
 
 
 def holders_of(seen: list[Seen], role: Role) -> list[str]:
-    """The replicas that hold the service address of ``role``."""
+    """The replicas that hold the service address of ``role``, or the scalers that lead."""
     return [one.record.name for one in seen if one.record.role is role and one.status and one.status.active]
 
 

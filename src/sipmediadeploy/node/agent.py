@@ -101,9 +101,9 @@ class Agent:
         )
 
     def active(self) -> bool | None:
-        """Whether this replica holds the service address; None when its pool has none."""
+        """Whether this replica holds the service address, or leads; None when its pool has neither."""
         if self.document.vrrp is None:
-            return None
+            return self._seen.last.active
         return machine.has_address(self.document.vrrp.service_address)
 
     async def service_metrics(self) -> bytes:

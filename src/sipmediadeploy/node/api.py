@@ -112,7 +112,7 @@ def _metrics(agent: Served) -> bytes:
     Gauge("smd_uptime_seconds", "since the agent was started", registry=registry).set(status.uptime_s)
     Gauge("smd_term", "highest scaler's term seen", registry=registry).set(status.term)
     if status.active is not None:
-        active = Gauge("smd_active", "1 when it holds the service address", registry=registry)
+        active = Gauge("smd_active", "1 when it holds the service address, or leads", registry=registry)
         active.set(status.active)
     restarts = Counter("smd_service_restarts", "services that died", ["service"], registry=registry)
     for service, count in agent.restarts.items():

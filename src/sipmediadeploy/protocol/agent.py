@@ -36,7 +36,8 @@ class Status(_Message):
     calls: int = 0
     capacity: int = 0
     active: bool | None = Field(
-        default=None, description="holds the pool's service address (None: pool has none)"
+        default=None,
+        description="holds the pool's service address, or, a scaler, leads (None: the pool has neither)",
     )
     drained_by: str | None = Field(
         default=None, description="'scaler' or 'operator': who drained it; None: it is not drained"

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from sipmediadeploy.protocol.replica import ReplicaDocument
+from sipmediadeploy.providers.lease import LeaseStore
 from sipmediadeploy.stack import Limits, Role
 
 
@@ -66,4 +67,8 @@ class Provider(Protocol):
 
     async def delete(self, replica_id: str) -> None:
         """Stop and remove a replica. Deleting what is already gone is no error."""
+        ...
+
+    def lease(self) -> LeaseStore:
+        """Where the lease of the stack's scalers is kept."""
         ...

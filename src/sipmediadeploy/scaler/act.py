@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from sipmediadeploy.protocol.agent import Gateways, Order
 from sipmediadeploy.protocol.client import AgentError, Agents
@@ -30,8 +31,31 @@ _LONGEST_ORDER_BACKOFF_S = 5.0
 _UNSEEN_ORDER_S = 3.0
 """An order whose effect has not been seen for so long may be given again."""
 
+
+class Authority(Protocol):
+    """Whether this scaler may send requests; its :class:`~sipmediadeploy.scaler.lease.Lease`."""
+
+    @property
+    def leads(self) -> bool:
+        """As far as it knows."""
+        ...
+
+    @property
+    def term(self) -> int:
+        """The term that orders carry."""
+        ...
+
+    async def confirm(self) -> bool:
+        """As the lease's store sees it now; raises ``ProviderError`` when that can't be read."""
+        ...
+
+
+class NotLeading(Exception):
+    """The lease was lost before the request was sent: it is the new leader's to decide."""
+
+
 Event = Callable[[str, Action, str], None]
-"""Told of each action: 'started', 'done' or 'failed', the action, and what went wrong."""
+"""Told of each action: 'started', 'done', 'failed' or 'dropped', the action, and what went wrong."""
 
 
 @dataclass(slots=True)
@@ -49,6 +73,7 @@ class Executor:
         self,
         provider: Provider,
         agents: Agents,
+        authority: Authority,
         document: Callable[[Role, int, str], ReplicaDocument],
         limits: Callable[[Role], Limits],
         event: Event,
@@ -56,19 +81,20 @@ class Executor:
         """``document`` makes a new replica's document, ``limits`` gives a role's resource limits."""
         self._provider = provider
         self._agents = agents
+        self._authority = authority
         self._document = document
         self._limits = limits
         self._event = event
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._failures: dict[tuple[str, str], int] = {}
 
-    def start(self, action: Action, record: ReplicaRecord | None, term: int) -> None:
+    def start(self, action: Action, record: ReplicaRecord | None) -> None:
         """Begin ``action`` (on ``record``, except for a creation), unless the same is under way."""
         if action.key in self._entries:
             return
         entry = self._entries[action.key] = _Entry(action)
         self._event("started", action, "")
-        entry.task = asyncio.create_task(self._run(entry, record, term))
+        entry.task = asyncio.create_task(self._run(entry, record))
 
     def underway(
         self, inventory_at: float | None, probes: Mapping[str, Probe], now: float
@@ -97,12 +123,14 @@ class Executor:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _run(self, entry: _Entry, record: ReplicaRecord | None, term: int) -> None:
+    async def _run(self, entry: _Entry, record: ReplicaRecord | None) -> None:
         action, clock = entry.action, asyncio.get_running_loop().time
         limit = LIMITS_S[action.kind]
         try:
             async with asyncio.timeout(limit):
-                await self._perform(action, record, term)
+                await self._perform(action, record)
+        except NotLeading as e:
+            self._event("dropped", action, str(e))
         except (ProviderError, AgentError, TimeoutError, ValueError) as e:
             # A creation that failed says something of the provider, so that it delays the role's next one.
             counter = (action.kind, action.role if action.kind is Kind.CREATE else action.replica_id)
@@ -117,7 +145,11 @@ class Executor:
         finally:
             entry.ended_at = clock()
 
-    async def _perform(self, action: Action, record: ReplicaRecord | None, term: int) -> None:
+    async def _perform(self, action: Action, record: ReplicaRecord | None) -> None:
+        lasting = action.kind in (Kind.CREATE, Kind.DELETE)
+        if not (await self._authority.confirm() if lasting else self._authority.leads):
+            raise NotLeading("this scaler does not lead any more")
+        term = self._authority.term
         if action.kind is Kind.CREATE:
             document = self._document(action.role, action.slot, action.name)
             await self._provider.create(document, self._limits(action.role))

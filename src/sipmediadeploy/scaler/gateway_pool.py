@@ -6,7 +6,6 @@ it has no call left.
 
 from __future__ import annotations
 
-from sipmediadeploy.protocol.agent import State
 from sipmediadeploy.scaler import policy
 from sipmediadeploy.scaler.model import Action, Condition, Kind, Memory
 from sipmediadeploy.scaler.pool import Member, Pool, named
@@ -90,8 +89,7 @@ def _see_off(pool: Pool, member: Member) -> list[Action]:
 
 def _see_off_failed(pool: Pool, member: Member) -> list[Action]:
     probe, status = member.replica.probe, member.replica.status
-    never_worked = probe.seen_new and probe.ready_at is None
-    if status is None or ((never_worked or status.state is State.BOOTING) and status.calls == 0):
+    if status is None:
         return pool.order(Kind.DELETE, member, member.why)
     if status.drained_by is None:
         return pool.order(Kind.DRAIN, member, member.why)

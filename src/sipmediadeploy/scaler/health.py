@@ -34,10 +34,10 @@ class Prober:
     def watch(self, records: Iterable[ReplicaRecord]) -> None:
         """Watch these replicas and no others."""
         wanted = {record.id: record for record in records}
-        for gone in self._tasks.keys() - wanted.keys():
+        for gone in [id_ for id_ in self._tasks if id_ not in wanted]:
             self._tasks.pop(gone).cancel()
             self._probes.pop(gone, None)
-        for new in wanted.keys() - self._tasks.keys():
+        for new in [id_ for id_ in wanted if id_ not in self._tasks]:
             record = wanted[new]
             fresh = time.time() - record.created_at < _NEW_S
             self._probes[new] = Probe(first_seen=_now(), seen_new=fresh)

@@ -6,19 +6,19 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sipmediadeploy.protocol.agent import State
 from sipmediadeploy.protocol.client import Agents
 from sipmediadeploy.providers.base import Provider, ProviderError, ReplicaRecord
-from sipmediadeploy.scaler.act import Executor
+from sipmediadeploy.scaler.act import Authority, Executor
 from sipmediadeploy.scaler.health import Prober
+from sipmediadeploy.scaler.lease import Lease
 from sipmediadeploy.scaler.model import Memory, Observation, Replica, Target, is_running
 from sipmediadeploy.scaler.plan import plan
-from sipmediadeploy.stack import Role
 
 STEP_S = 0.5
 INVENTORY_S = 3.0
 _INVENTORY_LIMIT_S = 10.0
-_CLOSE_S = 8.0
+_CLOSE_S = 2.0
+"""What runs may end, before the lease is handed over. The engine kills a container after 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,10 @@ class Report:
     """What the loop says of itself after each step."""
 
     leading: bool
+    leader: str | None
+    """Who leads, as far as is known."""
     term: int
+    paused: bool
     problems: tuple[str, ...]
     replicas: int
 
@@ -39,13 +42,15 @@ class Scaler:
         target: Target,
         provider: Provider,
         agents: Agents,
-        executor: Executor,
+        executor: Callable[[Authority], Executor],
         report: Callable[[Report], None],
+        told: Callable[[str], None],
     ) -> None:
-        """``report`` is called after each step."""
+        """``executor`` makes one, ``report`` is called after each step, ``told`` hears of the lease."""
         self._target = target
         self._provider = provider
-        self._executor = executor
+        self.lease = Lease(provider.lease(), target.own_name, self._highest_term, told)
+        self._executor = executor(self.lease)
         self._report = report
         self._wake = asyncio.Event()
         self._hurry = False
@@ -56,14 +61,14 @@ class Scaler:
         self._read_error: str | None = None
         self._next_read = 0.0
         self._reading: asyncio.Task[None] | None = None
-        self._lower_lived_at: float | None = None
         self._looked_round = False
         """Every replica was asked once: the highest term is known, and who is silent."""
         self._memory = Memory()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Step until ``stop`` is set; then let what runs end."""
+        """Step until ``stop`` is set; then let what runs end, and hand the lease over."""
         stopping = asyncio.create_task(stop.wait())
+        keeping = asyncio.create_task(self.lease.run(stop))
         try:
             while not stop.is_set():
                 await self._read_inventory()
@@ -75,10 +80,14 @@ class Scaler:
                 self._reading.cancel()
             await self._prober.close()
             await self._executor.close(_CLOSE_S)
+            if not stop.is_set():
+                keeping.cancel()
+            await asyncio.wait((keeping,))
+            await self.lease.release("it stops")
 
     def _step(self) -> None:
         observation = self._observe()
-        leading = self._may_lead(observation)
+        leading = self.lease.leads
         problems: tuple[str, ...] = ()
         if leading:
             probes = {replica.record.id: replica.probe for replica in observation.replicas}
@@ -86,11 +95,14 @@ class Scaler:
             result = plan(self._target, observation, underway, self._memory)
             self._memory, problems = result.memory, result.problems
             records = {record.id: record for record in self._records}
-            for action in result.actions:
-                self._executor.start(action, records.get(action.replica_id), self._memory.term)
+            for action in result.actions if not self.lease.paused else ():
+                self._executor.start(action, records.get(action.replica_id))
         else:
             self._memory = Memory()
-        self._report(Report(leading, self._memory.term, problems, len(observation.replicas)))
+        lease = self.lease
+        self._report(
+            Report(leading, lease.leader, lease.term, lease.paused, problems, len(observation.replicas))
+        )
 
     def _observe(self) -> Observation:
         replicas = tuple(
@@ -99,17 +111,18 @@ class Scaler:
         )
         return Observation(_now(), replicas, self._read_at, self._read_error)
 
-    def _may_lead(self, observation: Observation) -> bool:
-        """Only the scaler in the lowest live slot acts (docs/decisions/0061-lowest-slot-acts.md)."""
-        now = observation.now
+    def _highest_term(self) -> int | None:
+        """The highest that an agent has told of; None: not every replica was asked yet, or none answers.
+
+        Who sees nobody is no good leader, and does not know which terms there have been.
+        """
         self._looked_round = self._looked_round or (self._read_at is not None and self._prober.all_asked())
-        if not self._looked_round:
-            return False
-        if self._lower_lived_at is None:
-            self._lower_lived_at = now - self._target.timing.takeover
-        if lower_scaler_lives(self._target, observation):
-            self._lower_lived_at = now
-        return now - self._lower_lived_at >= self._target.timing.takeover
+        others = [r for r in self._records if r.name != self._target.own_name and is_running(r)]
+        statuses = [self._prober.probe(record.id).status for record in others]
+        terms = [status.term for status in statuses if status is not None]
+        if not self._looked_round or (others and not terms):
+            return None
+        return max(terms, default=0)
 
     async def _read_inventory(self) -> None:
         """Begin a reading when one is due and wait for it a little: a slow provider does not stop us."""
@@ -147,23 +160,6 @@ class Scaler:
     def _turned_bad(self) -> None:
         self._hurry = True
         self._wake.set()
-
-
-def lower_scaler_lives(target: Target, observation: Observation) -> bool:
-    """Whether a scaler in a lower slot than the own one runs and has answered in the last seconds."""
-    own = [r for r in observation.replicas if r.name == target.own_name]
-    if not own:
-        return False
-    return any(
-        replica.record.role is Role.SCALER
-        and replica.record.slot < own[0].record.slot
-        and is_running(replica.record)
-        and replica.probe.answered_at is not None
-        and replica.probe.silent_for(observation.now) < target.timing.silent
-        and replica.status is not None
-        and replica.status.state is not State.FAILED
-        for replica in observation.replicas
-    )
 
 
 def _now() -> float:

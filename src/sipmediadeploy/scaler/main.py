@@ -19,7 +19,7 @@ from sipmediadeploy.protocol.replica import PATH, ReplicaDocument, ScalerService
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
 from sipmediadeploy.providers.base import Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
-from sipmediadeploy.scaler.act import Event, Executor
+from sipmediadeploy.scaler.act import Authority, Event, Executor
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.journal import Journal
 from sipmediadeploy.scaler.loop import Report, Scaler
@@ -42,6 +42,7 @@ def make_scaler(
     agents: Agents,
     event: Event,
     report: Callable[[Report], None],
+    told: Callable[[str], None],
 ) -> tuple[Scaler, Target, MakeDocument]:
     """A scaler for ``stack``, what it wants, and how it makes documents."""
 
@@ -56,8 +57,11 @@ def make_scaler(
         },
         own_name=own_name,
     )
-    executor = Executor(provider, agents, document, lambda role: limits_of(stack, role), event)
-    return Scaler(target, provider, agents, executor, report), target, document
+
+    def executor(authority: Authority) -> Executor:
+        return Executor(provider, agents, authority, document, lambda role: limits_of(stack, role), event)
+
+    return Scaler(target, provider, agents, executor, report, told), target, document
 
 
 def wanted_hashes(
@@ -125,12 +129,14 @@ class Reporter:
         """``path`` is the freshness file."""
         self._journal = journal
         self._path = path
-        self._last = Report(False, 0, (), 0)
+        self._last = Report(False, None, 0, False, (), 0)
 
     def __call__(self, report: Report) -> None:
         """Take the report of one step."""
         if report.leading != self._last.leading:
             self._journal.event("leads" if report.leading else "stands by", term=report.term)
+        if report.paused != self._last.paused:
+            self._journal.event("paused: it only watches" if report.paused else "resumed")
         for problem in set(report.problems) - set(self._last.problems):
             self._journal.event("problem", problem=problem)
         for problem in set(self._last.problems) - set(report.problems):
@@ -139,6 +145,8 @@ class Reporter:
         content = {
             "at": time.time(),
             "leading": report.leading,
+            "leader": report.leader,
+            "paused": report.paused,
             "term": report.term,
             "replicas": report.replicas,
             "problems": list(report.problems),
@@ -168,6 +176,7 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
             agents,
             journal.action,
             Reporter(journal),
+            journal.event,
         )
         journal.event("scaler starts", stack=stack.name, version=service.image_version)
         await scaler.run(stop)

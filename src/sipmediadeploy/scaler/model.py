@@ -36,8 +36,6 @@ class Timing:
     """A service address with no holder, or two, for so long is a problem (moving it takes one second)."""
     inventory_stale: float = 15.0
     """An inventory older than this is no ground for creating or deleting."""
-    takeover: float = 15.0
-    """A scaler acts when no scaler in a lower slot has lived for so long."""
 
 
 MAX_CREATIONS = 4
@@ -166,7 +164,6 @@ class Underway:
 class Memory:
     """What planning carries from one step to the next."""
 
-    term: int = 0
     demand: tuple[tuple[float, int], ...] = ()
     """Gateways needed at past times, later entries smaller: the peak of the cool-down window comes first."""
     started_at: float | None = None
@@ -200,8 +197,14 @@ class Condition(StrEnum):
     """The provider says that it does not run."""
 
 
-def condition(replica: Replica, now: float, timing: Timing) -> tuple[Condition, str]:
-    """What to make of ``replica`` at ``now``, and why."""
+def condition(
+    replica: Replica, now: float, timing: Timing, leading_since: float | None = None
+) -> tuple[Condition, str]:
+    """What to make of ``replica`` at ``now``, and why; ``leading_since``: None is just now.
+
+    Of one that never answered only a scaler that has led since before it was made knows that it has no calls:
+    another one may have had an answer, and have told Kamailio of it.
+    """
     probe, status = replica.probe, replica.status
     if replica.stopped_since is not None and now - replica.stopped_since >= timing.stopped:
         return Condition.DEAD, "the provider says that it does not run"
@@ -209,7 +212,7 @@ def condition(replica: Replica, now: float, timing: Timing) -> tuple[Condition, 
     if probe.answered_at is None:
         if silent < timing.booting:
             return Condition.BOOTING, "starting"
-        if probe.seen_new:
+        if probe.seen_new and leading_since is not None and leading_since <= probe.first_seen:
             return Condition.FAILED, f"did not come up within {timing.booting:.0f} s ({probe.error})"
         return Condition.SILENT, f"silent ({probe.error})"
     if status is None or silent >= timing.silent:

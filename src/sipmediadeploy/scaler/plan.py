@@ -40,7 +40,6 @@ def plan(
     memory = memory or Memory()
     if memory.started_at is None:
         memory = replace(memory, started_at=observation.now)
-    memory = replace(memory, term=_term(observation, memory))
     pools = {role: view(role, n, target, observation, underway, memory) for role, n in limits(target).items()}
     memory = replace(memory, flops=_forget_flops(memory, pools))
     trouble, address_problems = _addresses(target, observation, memory)
@@ -128,11 +127,6 @@ def _gateway_lists(pools: Mapping[Role, Pool], underway: tuple[Underway, ...]) -
             )
         )
     return actions
-
-
-def _term(observation: Observation, memory: Memory) -> int:
-    seen = max((r.status.term for r in observation.replicas if r.status is not None), default=0)
-    return memory.term if memory.term and memory.term >= seen else seen + 1
 
 
 def _addresses(

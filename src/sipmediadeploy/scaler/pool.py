@@ -159,7 +159,7 @@ def view(
         record = replica.record
         if record.role is not role:
             continue
-        what, why = condition(replica, observation.now, target.timing)
+        what, why = condition(replica, observation.now, target.timing, memory.started_at)
         if replica.name == target.own_name:
             what = Condition.USABLE  # It is at work right now, whatever its agent says.
         wanted = target.hashes.get((role, record.slot))

@@ -28,7 +28,8 @@ from tests.integration.conference.janus_server import (
     write,
 )
 from tests.integration.conference.test_conference_demo_role import answering, needs_nginx, run_script
-from tests.integration.media_terminal import RED, until, until_async
+from tests.integration.media_terminal import RED
+from tests.waiting import until, until_async
 
 BROWSER = Path(os.environ.get("SMD_TEST_BROWSER", "tests/e2e/browser"))
 LOW, HIGH = 440.0, 1000.0

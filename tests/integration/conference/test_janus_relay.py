@@ -19,7 +19,8 @@ from sipmediadeploy.node.roles.coturn.role import render_config
 from sipmediadeploy.protocol.replica import ConferenceAccess, CoturnService, TurnServer
 from tests.integration.conference.guests import caller, guest
 from tests.integration.conference.janus_server import free_port, needs_janus, running_janus, spawn
-from tests.integration.media_terminal import BLUE, RED, until, until_async
+from tests.integration.media_terminal import BLUE, RED
+from tests.waiting import until, until_async
 
 pytestmark = [
     pytest.mark.integration,

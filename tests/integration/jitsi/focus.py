@@ -25,7 +25,8 @@ from sipmediadeploy.protocol.replica import ConferenceAccess
 from tests.integration.conference.guests import Guest, caller
 from tests.integration.jitsi.guests import ROOM, login
 from tests.integration.jitsi.prosody_server import DOMAIN, MUC, ProsodyServer
-from tests.integration.media_terminal import Colour, until
+from tests.integration.media_terminal import Colour
+from tests.waiting import until
 
 OWNER = "http://jabber.org/protocol/muc#owner"
 CONFIG = """

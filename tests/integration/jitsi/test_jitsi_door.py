@@ -28,7 +28,7 @@ from tests.integration.jitsi.prosody_server import (
     needs_prosody,
 )
 from tests.integration.jitsi.test_jitsi_driver import endpoint_of, sees_and_hears
-from tests.integration.media_terminal import until, until_async
+from tests.waiting import until, until_async
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 LOBBY = f"demo@lobby.{DOMAIN}"

@@ -23,7 +23,8 @@ from tests.integration.conference.guests import caller
 from tests.integration.jitsi.focus import Focus
 from tests.integration.jitsi.guests import ROOM, Guest, guest
 from tests.integration.jitsi.prosody_server import ProsodyServer, free_port, needs_prosody
-from tests.integration.media_terminal import BLUE, RED, amplitude, until, until_async
+from tests.integration.media_terminal import BLUE, RED, amplitude
+from tests.waiting import until, until_async
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 LOW, HIGH = 440.0, 1000.0

@@ -22,7 +22,7 @@ from tests.integration.jitsi.prosody_server import (
     needs_prosody,
     running_prosody,
 )
-from tests.integration.media_terminal import until
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 

@@ -42,6 +42,8 @@ class Health:
     retired: bool = False
     draining: bool | None = None
     """Whether the service itself knows that it drains; None: it need not know."""
+    active: bool | None = None
+    """Whether it is its pool's active one, where no service address says so: the scaler that leads."""
 
 
 class Orders(Protocol):

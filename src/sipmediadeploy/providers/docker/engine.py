@@ -9,6 +9,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,8 @@ SOCKET = Path("/var/run/docker.sock")
 LOG = Path("/var/log/smd-dockerd.log")
 REQUEST_TIMEOUT_S = 30
 _START_TIMEOUT_S = 60.0
+
+_threads = ThreadPoolExecutor(32, thread_name_prefix="engine")
 
 T = TypeVar("T")
 
@@ -146,8 +149,11 @@ def reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-async def in_thread(what: str, timeout_s: float, call: Callable[[], T]) -> T:
-    """Run the blocking ``call`` in a worker thread; ``what`` names it in errors ("inventory of stack demo").
+async def in_thread(
+    what: str, timeout_s: float, call: Callable[[], T], threads: ThreadPoolExecutor | None = None
+) -> T:
+    """Run the blocking ``call`` in a worker thread (of ``threads``); ``what`` names it in errors ("inventory
+    of stack demo").
 
     The thread itself is bounded by the client's time limit for each request, and cleans up after itself.
 
@@ -156,7 +162,7 @@ async def in_thread(what: str, timeout_s: float, call: Callable[[], T]) -> T:
     """
     try:
         async with asyncio.timeout(timeout_s):
-            return await asyncio.to_thread(call)
+            return await asyncio.get_running_loop().run_in_executor(threads or _threads, call)
     except TimeoutError:
         raise ProviderError(f"{what}: no answer from the Docker Engine within {timeout_s:.0f} s") from None
     except (DockerException, requests.RequestException, OSError) as e:

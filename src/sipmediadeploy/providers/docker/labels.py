@@ -16,7 +16,11 @@ CONFIG_HASH = "smd.config-hash"
 VERSION = "smd.version"
 CREATED = "smd.created"
 
+HOLDER = "smd.holder"
+TERM = "smd.term"
+
 REPLICA = "replica"
+LEASE = "lease"
 PUBLISH = "publish"
 
 _INTERFACE_MAX = 15  # IFNAMSIZ - 1

@@ -20,6 +20,7 @@ from sipmediadeploy.protocol.replica import PATH, GatewayService, ReplicaDocumen
 from sipmediadeploy.providers.base import Life, ProviderError, ReplicaRecord
 from sipmediadeploy.providers.docker import labels
 from sipmediadeploy.providers.docker.engine import REQUEST_TIMEOUT_S, SOCKET, connect, in_thread, reason
+from sipmediadeploy.providers.docker.lease import DockerLeaseStore
 from sipmediadeploy.providers.docker.network import find_network
 from sipmediadeploy.stack import Limits, Role
 
@@ -62,6 +63,10 @@ class DockerProvider:
         """Stop and remove a replica; see ``Provider.delete``."""
         what = f"deleting {replica_id[:12]}"
         await in_thread(what, _CHANGE_TIMEOUT_S, lambda: self._delete(replica_id))
+
+    def lease(self) -> DockerLeaseStore:
+        """See ``Provider.lease``."""
+        return DockerLeaseStore(self.stack, self.image_version)
 
     def _inventory(self) -> list[ReplicaRecord]:
         with contextlib.closing(connect(int(_INVENTORY_TIMEOUT_S))) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -36,4 +37,15 @@ class ScalerRole(NoOrders):
             return Health(False, "scaler: its loop has not made a step yet")
         if age > FRESH_S:
             return Health(False, f"scaler: its loop has made no step for {age:.0f} s")
-        return Health(True, "its loop is running")
+        return self._well()
+
+    def _well(self) -> Health:
+        try:
+            told = json.loads(self._alive.read_text(encoding="utf-8"))
+            leads, leader, term = bool(told["leading"]), told["leader"], int(told["term"])
+            paused = "; paused, it only watches" if told["paused"] else ""
+        except (OSError, ValueError, KeyError, TypeError):
+            return Health(True, "its loop is running")
+        if leads:
+            return Health(True, f"leads, term {term}{paused}", active=True)
+        return Health(True, f"stands by; {leader or 'nobody'} leads", active=False)

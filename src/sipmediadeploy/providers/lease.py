@@ -1,0 +1,72 @@
+"""The lease's store: one record that a provider creates only when there is none.
+
+A provider that can do that one thing atomically can hold the lease; everything else about it is the scalers'
+(``scaler/lease.py``, ``docs/decisions/0061-the-lease.md``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class LeaseTaken(Exception):
+    """There is a record already."""
+
+
+class LeaseGone(Exception):
+    """That record is not there any more: somebody has taken the lease over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a holder changes of its record; one change is atomic."""
+
+    counter: int = 0
+    """Grows by one with each renewal; only that it changes matters, and it may wrap."""
+    released: bool = False
+    """The holder has stopped: who removes the record may act at once."""
+    paused: bool = False
+    """An operator wants scalers to watch only."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """The record as it was read."""
+
+    id: str
+    """The store's own; a record that is made anew has another one."""
+    holder: str
+    """The name of the scaler that made it."""
+    term: int
+    mark: Mark
+
+
+class LeaseStore(Protocol):
+    """Holds at most one record. Every method has a time limit, and raises ``ProviderError`` when the store
+    can't be used; then it is not known whether the change was made.
+    """
+
+    async def read(self) -> LeaseRecord | None:
+        """The record, if there is one."""
+        ...
+
+    async def create(self, holder: str, term: int, mark: Mark) -> LeaseRecord:
+        """Make the record; of any number of callers at one time exactly one succeeds.
+
+        Raises:
+            LeaseTaken: there is one.
+        """
+        ...
+
+    async def change(self, record_id: str, mark: Mark) -> None:
+        """Change the mark of that very record.
+
+        Raises:
+            LeaseGone: that record is gone, whether or not there is another one.
+        """
+        ...
+
+    async def delete(self, record_id: str) -> bool:
+        """Remove that very record; True for the one caller whose doing it was."""
+        ...

@@ -1,0 +1,218 @@
+"""Who leads: the scaler that holds the lease, and only while it is sure that it does.
+
+The rules are in ``docs/decisions/0061-the-lease.md``. Times are this scaler's own monotonic clock; clocks of
+scalers need not agree, and may differ in speed by 10 %.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sipmediadeploy.providers.base import ProviderError
+from sipmediadeploy.providers.lease import LeaseGone, LeaseRecord, LeaseStore, LeaseTaken, Mark
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTiming:
+    """Seconds."""
+
+    duration: float = 3.0
+    """D: a holder is sure for so long after a renewal was sent; a record that has not changed for so long is
+    given up by the others."""
+    renew: float = 0.75
+    look: float = 0.5
+    settle: float = 1.25
+    """Times ``duration``: how long a new holder waits when it can't know that the old one has stopped."""
+    yielding: float = 10.0
+    """So long a scaler that has handed the lease over lets others take it."""
+
+
+Told = Callable[[str], None]
+"""Told what has happened, in an operator's words."""
+
+
+class Lease:
+    """One scaler's view of the lease. :meth:`run` keeps it; :attr:`leads` says whether to act."""
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        holder: str,
+        highest_term: Callable[[], int | None],
+        told: Told,
+        timing: LeaseTiming | None = None,
+    ) -> None:
+        """``highest_term`` is the highest that any agent has told of; None: they have not all been asked,
+        and the lease is not taken yet.
+        """
+        self._store = store
+        self._holder = holder
+        self._highest_term = highest_term
+        self._told = told
+        self._timing = timing or LeaseTiming()
+        self._mine: LeaseRecord | None = None
+        self._from = 0.0
+        self._until = 0.0
+        self._other: LeaseRecord | None = None
+        self._highest_read = 0
+        self._unchanged_since = 0.0
+        self._yield_until = 0.0
+        self._error: str | None = None
+        self._paused = False
+        self._changing = asyncio.Lock()
+        """One change of the own record at a time: a late one must not undo a newer one."""
+
+    @property
+    def leads(self) -> bool:
+        """It may act now. Ask again before each request: time passes."""
+        return self._mine is not None and self._from <= _now() < self._until
+
+    @property
+    def term(self) -> int:
+        """The term of the own record; 0 without one."""
+        return self._mine.term if self._mine is not None else 0
+
+    @property
+    def leader(self) -> str | None:
+        """Who holds the lease, as far as is known."""
+        if self._mine is not None:
+            return self._holder
+        return self._other.holder if self._other is not None and not self._other.mark.released else None
+
+    @property
+    def paused(self) -> bool:
+        """An operator wants scalers to watch only; it is kept over changes of leader."""
+        return self._paused
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep or await the lease until ``stop`` is set. Never raises."""
+        while not stop.is_set():
+            began = _now()
+            try:
+                await self._step()
+                self._trouble(None)
+            except ProviderError as e:
+                self._trouble(str(e))
+            period = self._timing.renew if self._mine is not None else self._timing.look
+            try:
+                async with asyncio.timeout(max(began + period - _now(), 0.05)):
+                    await stop.wait()
+            except TimeoutError:
+                pass
+
+    async def confirm(self) -> bool:
+        """Read the record again: whether this scaler leads, as the store sees it now.
+
+        Raises:
+            ProviderError: it can't be read.
+        """
+        if not self.leads or self._mine is None:
+            return False
+        mine = self._mine.id
+        record = await self._store.read()
+        still = self._mine is not None and self._mine.id == mine
+        if still and (record is None or record.id != mine):
+            self._lose("another scaler has taken the lease")
+        return self.leads
+
+    async def pause(self, paused: bool) -> None:
+        """Have scalers watch only, or act again.
+
+        Raises:
+            LeaseGone: this scaler does not lead.
+            ProviderError: it can't be written.
+        """
+        async with self._changing:
+            if self._mine is None or not self.leads:
+                raise LeaseGone("this scaler does not lead")
+            self._paused = paused
+            await self._write(self._mine)
+
+    async def release(self, why: str) -> None:
+        """Hand the lease over at once; nothing may be under way any more. Never raises."""
+        mine, self._mine = self._mine, None
+        if mine is None:
+            return
+        self._yield_until = _now() + self._timing.yielding
+        self._told(f"hands the lease over: {why}")
+        async with self._changing:
+            try:
+                await self._store.change(mine.id, replace(mine.mark, released=True, paused=self._paused))
+            except (ProviderError, LeaseGone) as e:
+                self._trouble(f"the lease was not released: {e}")
+
+    async def _step(self) -> None:
+        if self._mine is not None:
+            await self._renew(self._mine)
+        else:
+            await self._look()
+
+    async def _renew(self, mine: LeaseRecord) -> None:
+        highest = self._highest_term()
+        if highest is not None and highest > mine.term:
+            await self.release(f"an agent has seen term {highest}, and this is {mine.term}")
+            self._yield_until = 0.0
+            return
+        async with self._changing:
+            if self._mine is not None:
+                await self._write(self._mine)
+
+    async def _write(self, mine: LeaseRecord) -> None:
+        """Renew the own record. Hold the lock."""
+        sent, mark = _now(), Mark(mine.mark.counter + 1, released=False, paused=self._paused)
+        try:
+            await self._store.change(mine.id, mark)
+        except LeaseGone:
+            self._lose("another scaler has taken the lease")
+            return
+        if self._mine is not None and self._mine.id == mine.id:
+            self._mine = replace(mine, mark=mark)
+            self._until = max(self._until, sent + self._timing.duration)
+
+    async def _look(self) -> None:
+        record = await self._store.read()
+        now = _now()
+        if record is None or self._other is None or record != self._other:
+            self._other, self._unchanged_since = record, now
+        if record is not None:
+            self._paused = record.mark.paused
+            self._highest_read = max(self._highest_read, record.term)
+        if self._highest_term() is None or now < self._yield_until:
+            return
+        if record is None:
+            await self._take(sure=False)
+        elif record.mark.released:
+            if await self._store.delete(record.id):
+                await self._take(sure=True)
+        elif now - self._unchanged_since >= self._timing.duration:
+            self._told(f"{record.holder} has not renewed the lease for {self._timing.duration:g} s")
+            if await self._store.delete(record.id):
+                await self._take(sure=False)
+
+    async def _take(self, *, sure: bool) -> None:
+        """Make the own record; ``sure``: the old holder has stopped, for it said so."""
+        term = 1 + max(self._highest_read, self._highest_term() or 0)
+        sent = _now()
+        try:
+            mine = await self._store.create(self._holder, term, Mark(paused=self._paused))
+        except LeaseTaken:
+            return
+        self._mine, self._other, self._highest_read = mine, None, term
+        self._until = sent + self._timing.duration
+        self._from = sent if sure else _now() + self._timing.settle * self._timing.duration
+        self._told(f"has the lease, term {term}")
+
+    def _lose(self, why: str) -> None:
+        self._mine = None
+        self._told(f"has lost the lease: {why}")
+
+    def _trouble(self, error: str | None) -> None:
+        if error is not None and error != self._error:
+            self._told(f"the lease can't be kept: {error}")
+        self._error = error
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

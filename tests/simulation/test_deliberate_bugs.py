@@ -1,0 +1,149 @@
+"""Behind each promise a bug: the simulation finds it, or it could not find one that nobody meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sipmediadeploy.scaler import fixed_pool, gateway_pool, lease, model, plan, pool
+from sipmediadeploy.scaler.lease import Lease
+from sipmediadeploy.scaler.model import Action, Condition, Kind
+from sipmediadeploy.scaler.pool import Member, Pool
+from tests.simulation import test_scaler
+from tests.simulation.clock import run
+from tests.simulation.history import history
+
+SEEDS = 100
+Patch = pytest.MonkeyPatch
+
+
+def nothing_is_retired(patch: Patch) -> None:
+    """Promise 1: a drained gateway is deleted at once."""
+
+    def see_off(pool: Pool, member: Member) -> list[Action]:
+        leaving = member.condition is Condition.LEAVING
+        return pool.order(Kind.DELETE, member, "drained") if leaving else []
+
+    patch.setattr(gateway_pool, "_see_off", see_off)
+
+
+def silent_gateways_go_at_once(patch: Patch) -> None:
+    """Promise 1: silent is taken for dead."""
+    real = gateway_pool._see_off
+
+    def see_off(pool: Pool, member: Member) -> list[Action]:
+        if member.condition is Condition.SILENT:
+            return pool.order(Kind.DELETE, member, "silent")
+        return real(pool, member)
+
+    patch.setattr(gateway_pool, "_see_off", see_off)
+
+
+def whoever_never_answered_is_empty(patch: Patch) -> None:
+    """Promise 1: what this scaler has not seen is taken for what is not."""
+    real = model.condition
+    patch.setattr(pool, "condition", lambda replica, now, timing, _since: real(replica, now, timing, 0.0))
+
+
+def the_lease_never_ends(patch: Patch) -> None:
+    """Promise 2: a scaler that was frozen goes on where it was."""
+    patch.setattr(Lease, "leads", property(lambda self: self._mine is not None))
+
+    async def confirm(self: Lease) -> bool:
+        return self.leads
+
+    patch.setattr(Lease, "confirm", confirm)
+
+
+def the_lease_is_taken_early(patch: Patch) -> None:
+    """Promise 2: nobody waits until the old leader must have stopped."""
+    real: Callable[[Lease], Any] = Lease._look
+
+    async def look(self: Lease) -> None:
+        self._timing = lease.LeaseTiming(duration=1.0, settle=0.0)
+        await real(self)
+        self._timing = lease.LeaseTiming(duration=8.0)
+
+    patch.setattr(Lease, "_look", look)
+
+
+def the_blind_act(patch: Patch) -> None:
+    """Promise 4: a scaler that sees nothing takes all for dead."""
+    patch.setattr(plan, "blindness", lambda *_: None)
+
+
+def creations_know_no_bounds(patch: Patch) -> None:
+    """Promise 4: what never comes up is made again at once."""
+    patch.setattr(plan, "_count_flops", lambda memory, *_: memory.flops)
+
+
+def what_is_silent_is_well(patch: Patch) -> None:
+    """Promise 5: it is never replaced."""
+    real = model.condition
+
+    def condition(*given: Any) -> tuple[Condition, str]:
+        what, why = real(*given)
+        return (Condition.USABLE if what is Condition.SILENT else what), why
+
+    patch.setattr(pool, "condition", condition)
+
+
+def the_dead_stay(patch: Patch) -> None:
+    """Promise 5: what is dead is not cleaned up."""
+    patch.setattr(fixed_pool, "_remove_bad", lambda _pool, _member: [])
+
+
+def a_new_leader_forgets(patch: Patch) -> None:
+    """Promise 6: an operator's pause ends with the leader that heard of it."""
+    real: Callable[..., Any] = Lease._take
+
+    async def take(self: Lease, *, sure: bool) -> None:
+        self._paused = False
+        await real(self, sure=sure)
+
+    patch.setattr(Lease, "_take", take)
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        nothing_is_retired,
+        silent_gateways_go_at_once,
+        whoever_never_answered_is_empty,
+        the_lease_never_ends,
+        the_lease_is_taken_early,
+        the_dead_stay,
+    ],
+)
+def test_histories_show(bug: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    bug(monkeypatch)
+    for seed in range(SEEDS):
+        try:
+            run(history(seed))
+        except AssertionError as e:
+            print(f"seed {seed}: {str(e).splitlines()[0]}")
+            return
+    pytest.fail(f"{bug.__doc__} {SEEDS} histories did not show it")
+
+
+@pytest.mark.parametrize(
+    ("bug", "scene"),
+    [
+        (the_blind_act, test_scaler.test_when_everything_turns_silent_at_once_nothing_is_deleted_or_made),
+        (
+            creations_know_no_bounds,
+            test_scaler.test_creations_that_never_come_up_get_slower_and_stay_within_bounds,
+        ),
+        (
+            what_is_silent_is_well,
+            test_scaler.test_a_silent_gateway_is_replaced_soon_and_keeps_its_calls_for_ten_minutes,
+        ),
+        (a_new_leader_forgets, test_scaler.test_a_pause_outlives_the_leader_that_heard_of_it),
+    ],
+)
+def test_a_scene_shows(bug: Callable[[Patch], None], scene: Callable[[], None], monkeypatch: Patch) -> None:
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        scene()
