@@ -1,5 +1,5 @@
 # Thin on purpose: every target calls a program that can be called by hand.
-.PHONY: up down status test test-unit test-jitsi lint format lock bench bench-call-cost bench-jitsi-call clean-machine
+.PHONY: up down status test test-unit test-jitsi soak lint format lock bench bench-call-cost bench-jitsi-call clean-machine
 
 up:            ## install what is missing, build the images, bring the stack up
 	./smd up
@@ -18,6 +18,11 @@ test-unit:     ## the fast tests only
 
 test-jitsi:    ## calls in rooms of a real Jitsi Meet, started from what is installed here
 	tests/run jitsi
+
+SEEDS ?= 2000
+SEED_START ?= 0
+soak:          ## histories of faults, as many as wanted: make soak SEEDS=5000 SEED_START=1000
+	tests/run soak --seeds $(SEEDS) --start $(SEED_START)
 
 lint:          ## format, lint and type checks
 	tests/run lint

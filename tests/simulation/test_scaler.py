@@ -8,6 +8,7 @@ import os
 import pytest
 
 from sipmediadeploy.stack import Role
+from tests.simulation import soak
 from tests.simulation.clock import run, virtual_loop
 from tests.simulation.history import history
 from tests.simulation.theatre import Theatre, stack
@@ -16,12 +17,14 @@ from tests.simulation.world import API, BrokenPromise
 STRIDE = 23
 """Every so many-eth step of the first scaler is one at which it dies."""
 SEEDS = int(os.environ.get("SMD_SIMULATION_SEEDS", "30"))
+"""``tests/run all`` has 500 of them."""
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-def test_every_promise_holds_in_a_history_of_faults(seed: int) -> None:
-    print(f"seed {seed}")
-    run(history(seed))
+@pytest.mark.timeout(1800)
+def test_every_promise_holds_in_histories_of_faults() -> None:
+    assert soak.main(["--seeds", str(SEEDS)]) == 0, (
+        "see above: python -m tests.simulation.soak replays a seed"
+    )
 
 
 def test_a_promise_broken_in_the_world_is_noticed() -> None:
