@@ -92,6 +92,79 @@ def logs(
     run(_place(stack), replica, lines, follow)
 
 
+@app.command()
+def events(
+    stack: StackFile = _DEFAULT,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the last ones.")] = 50,
+    json: Json = False,
+) -> None:
+    """Print the audit trail: what the scalers saw, decided and did, and why."""
+    from sipmediadeploy.cli.operate import events as run
+
+    run(_place(stack), lines, json)
+
+
+@app.command()
+def watch(stack: StackFile = _DEFAULT) -> None:
+    """Show replicas, problems and events live, until interrupted."""
+    from sipmediadeploy.cli.operate import watch as run
+
+    run(_place(stack))
+
+
+@app.command()
+def failover(
+    pool: Annotated[str, typer.Argument(help="kamailio, coturn or scaler.")], stack: StackFile = _DEFAULT
+) -> None:
+    """Make another replica of a pool the active one, in order: no call is lost."""
+    from sipmediadeploy.cli.operate import command as run
+
+    run(_place(stack), "failover", pool)
+
+
+Replica = Annotated[str, typer.Argument(help="A replica's name, as smd status shows it.")]
+
+
+@app.command()
+def drain(replica: Replica, stack: StackFile = _DEFAULT) -> None:
+    """Have a replica take no new work; calls go on. Only undrain ends this."""
+    from sipmediadeploy.cli.operate import command as run
+
+    run(_place(stack), "drain", replica)
+
+
+@app.command()
+def undrain(replica: Replica, stack: StackFile = _DEFAULT) -> None:
+    """Have a replica that was drained take work again."""
+    from sipmediadeploy.cli.operate import command as run
+
+    run(_place(stack), "undrain", replica)
+
+
+@app.command()
+def replace(replica: Replica, stack: StackFile = _DEFAULT) -> None:
+    """Have a replica replaced by a new one, in order: no call is lost."""
+    from sipmediadeploy.cli.operate import command as run
+
+    run(_place(stack), "replace", replica)
+
+
+@app.command()
+def pause(stack: StackFile = _DEFAULT) -> None:
+    """Have the scalers watch only, until they are resumed."""
+    from sipmediadeploy.cli.operate import command as run
+
+    run(_place(stack), "pause", "")
+
+
+@app.command()
+def resume(stack: StackFile = _DEFAULT) -> None:
+    """Have the scalers act again."""
+    from sipmediadeploy.cli.operate import command as run
+
+    run(_place(stack), "resume", "")
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def call(
     context: typer.Context,

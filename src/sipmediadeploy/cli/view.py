@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sipmediadeploy.protocol.agent import Gateway, Gateways, State, Status
 from sipmediadeploy.protocol.client import AgentError, Agents
@@ -16,6 +16,9 @@ from sipmediadeploy.protocol.replica import GATEWAY_SIP_PORT
 from sipmediadeploy.providers.base import Life, Provider, ReplicaRecord
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.stack import Role, Stack
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 WELL = (State.READY, State.BUSY)
 LEAVING = (State.DRAINING, State.DRAINED)
@@ -190,9 +193,15 @@ def _replica_data(one: Seen) -> dict[str, Any]:
 
 
 def print_table(seen: list[Seen]) -> None:
+    """Print :func:`table`."""
+    from rich.console import Console
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table(seen))
+
+
+def table(seen: list[Seen]) -> Table:
     """The replicas as a table."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -205,7 +214,7 @@ def print_table(seen: list[Seen]) -> None:
         state = f"{one.state}, {role}" if role else one.state
         color = "green" if one.well else "yellow" if one.status else "red"
         table.add_row(one.record.name, f"[{color}]{state}[/]", calls, str(one.record.address), one.reason)
-    Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    return table
 
 
 def shorten(path: Path) -> str:

@@ -7,7 +7,7 @@ agent was read after it ended. One that failed stays, too, until its backoff is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,9 +25,11 @@ LIMITS_S: Mapping[Kind, float] = {
     Kind.UNDRAIN: 5.0,
     Kind.RETIRE: 5.0,
     Kind.SET_GATEWAYS: 5.0,
+    Kind.FAILOVER: 15.0,
 }
 _LONGEST_BACKOFF_S: Mapping[Kind, float] = {Kind.CREATE: 120.0, Kind.DELETE: 60.0}
 _LONGEST_ORDER_BACKOFF_S = 5.0
+_FAILOVER_S, _FAILOVER_LOOK_S = 8.0, 0.1
 _UNSEEN_ORDER_S = 3.0
 """An order whose effect has not been seen for so long may be given again."""
 
@@ -61,7 +63,7 @@ Event = Callable[[str, Action, str], None]
 @dataclass(slots=True)
 class _Entry:
     action: Action
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[str] | None = None
     ended_at: float | None = None
     retry_at: float | None = None
 
@@ -88,13 +90,19 @@ class Executor:
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._failures: dict[tuple[str, str], int] = {}
 
-    def start(self, action: Action, record: ReplicaRecord | None) -> None:
-        """Begin ``action`` (on ``record``, except for a creation), unless the same is under way."""
+    def start(
+        self, action: Action, record: ReplicaRecord | None, others: Sequence[ReplicaRecord] = ()
+    ) -> asyncio.Task[str] | None:
+        """Begin ``action`` (on ``record``, except for a creation); None: the same is under way.
+
+        ``others``: for a failover, the replicas that may take over. The task's result is what went wrong.
+        """
         if action.key in self._entries:
-            return
+            return None
         entry = self._entries[action.key] = _Entry(action)
         self._event("started", action, "")
-        entry.task = asyncio.create_task(self._run(entry, record))
+        entry.task = asyncio.create_task(self._run(entry, record, others))
+        return entry.task
 
     def underway(
         self, inventory_at: float | None, probes: Mapping[str, Probe], now: float
@@ -123,29 +131,34 @@ class Executor:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _run(self, entry: _Entry, record: ReplicaRecord | None) -> None:
+    async def _run(self, entry: _Entry, record: ReplicaRecord | None, others: Sequence[ReplicaRecord]) -> str:
         action, clock = entry.action, asyncio.get_running_loop().time
-        limit = LIMITS_S[action.kind]
+        limit, error = LIMITS_S[action.kind], ""
         try:
             async with asyncio.timeout(limit):
-                await self._perform(action, record)
+                await self._perform(action, record, others)
         except NotLeading as e:
-            self._event("dropped", action, str(e))
+            error = str(e)
+            self._event("dropped", action, error)
         except (ProviderError, AgentError, TimeoutError, ValueError) as e:
             # A creation that failed says something of the provider, so that it delays the role's next one.
             counter = (action.kind, action.role if action.kind is Kind.CREATE else action.replica_id)
             failures = self._failures[counter] = self._failures.get(counter, 0) + 1
             longest = _LONGEST_BACKOFF_S.get(action.kind, _LONGEST_ORDER_BACKOFF_S)
             entry.retry_at = clock() + min(2.0 ** (failures - 1), longest)
-            self._event("failed", action, str(e) or f"not done within {limit:.0f} s")
+            error = str(e) or f"not done within {limit:.0f} s"
+            self._event("failed", action, error)
         else:
             self._failures.pop((action.kind, action.role), None)
             self._failures.pop((action.kind, action.replica_id), None)
             self._event("done", action, "")
         finally:
             entry.ended_at = clock()
+        return error
 
-    async def _perform(self, action: Action, record: ReplicaRecord | None) -> None:
+    async def _perform(
+        self, action: Action, record: ReplicaRecord | None, others: Sequence[ReplicaRecord]
+    ) -> None:
         lasting = action.kind in (Kind.CREATE, Kind.DELETE)
         if not (await self._authority.confirm() if lasting else self._authority.leads):
             raise NotLeading("this scaler does not lead any more")
@@ -159,8 +172,30 @@ class Executor:
             raise AgentError(f"{action.name} is not there any more")
         elif action.kind is Kind.SET_GATEWAYS:
             await self._agents.set_gateways(record, Gateways(term=term, gateways=action.gateways))
+        elif action.kind is Kind.FAILOVER:
+            await self._fail_over(record, others, term)
         else:
-            await self._agents.order(record, action.kind, Order(term=term))
+            await self._agents.order(record, action.kind, Order(term=term, by=action.by))
+
+    async def _fail_over(self, active: ReplicaRecord, others: Sequence[ReplicaRecord], term: int) -> None:
+        """Lower the active replica's priority until another one says that it is active."""
+        await self._agents.order(active, Kind.DRAIN, Order(term=term))
+        try:
+            async with asyncio.timeout(_FAILOVER_S):
+                await self._until_active(others)
+        except TimeoutError:
+            raise AgentError(f"no other replica was active within {_FAILOVER_S:g} s") from None
+        finally:
+            await self._agents.order(active, Kind.UNDRAIN, Order(term=term))
+
+    async def _until_active(self, records: Sequence[ReplicaRecord]) -> None:
+        while True:
+            answers = await asyncio.gather(
+                *(self._agents.status(record) for record in records), return_exceptions=True
+            )
+            if any(not isinstance(answer, BaseException) and answer.active for answer in answers):
+                return
+            await asyncio.sleep(_FAILOVER_LOOK_S)
 
 
 def _is_over(entry: _Entry, inventory_at: float | None, probes: Mapping[str, Probe], now: float) -> bool:

@@ -47,7 +47,7 @@ def _replace_outdated(pool: Pool, present: list[Member]) -> list[Action]:
     if not outdated:
         return []
     first = min(outdated, key=_leaves_first)
-    reason = f"{first.name} is outdated"
+    reason = f"{first.name} is {first.outdated}"
     if pool.free_slots():
         return pool.create(1, reason)
     return pool.order(Kind.DELETE, first, f"{reason}, and there is no slot for a second one")
@@ -58,7 +58,7 @@ def _remove_one(pool: Pool, present: list[Member]) -> list[Action]:
     if not candidates:
         return []
     first = min(candidates, key=_leaves_first)
-    reason = "outdated" if first.outdated else f"{len(present)} there, {pool.limit} wanted"
+    reason = first.outdated or f"{len(present)} there, {pool.limit} wanted"
     if not first.replica.active:
         return pool.order(Kind.DELETE, first, reason)
     if first.condition is Condition.LEAVING:

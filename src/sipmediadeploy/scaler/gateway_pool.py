@@ -64,8 +64,8 @@ def _replace_outdated(pool: Pool, usable: list[Member], needed: int, have: int) 
         return []
     first = min(outdated, key=lambda member: (member.replica.calls, -member.replica.record.slot))
     if have > needed:
-        return pool.order(Kind.DRAIN, first, "outdated")
-    return pool.create(1, f"{first.name} is outdated")
+        return pool.order(Kind.DRAIN, first, first.outdated)
+    return pool.create(1, f"{first.name} is {first.outdated}")
 
 
 def _see_off(pool: Pool, member: Member) -> list[Action]:

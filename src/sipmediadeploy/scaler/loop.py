@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sipmediadeploy.protocol.agent import State
 from sipmediadeploy.protocol.client import Agents
+from sipmediadeploy.protocol.scaler import View
 from sipmediadeploy.providers.base import Provider, ProviderError, ReplicaRecord
 from sipmediadeploy.scaler.act import Authority, Executor
 from sipmediadeploy.scaler.health import Prober
 from sipmediadeploy.scaler.lease import Lease
-from sipmediadeploy.scaler.model import Memory, Observation, Replica, Target, is_running
+from sipmediadeploy.scaler.model import Action, Memory, Observation, Replica, Target, Underway, is_running
 from sipmediadeploy.scaler.plan import plan
 
 STEP_S = 0.5
@@ -45,13 +47,19 @@ class Scaler:
         executor: Callable[[Authority], Executor],
         report: Callable[[Report], None],
         told: Callable[[str], None],
+        unwanted: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        """``executor`` makes one, ``report`` is called after each step, ``told`` hears of the lease."""
+        """``executor`` makes one, ``report`` is called after each step, ``told`` hears of the lease;
+        ``unwanted``: the ids of replicas that operators want replaced.
+        """
         self._target = target
         self._provider = provider
         self.lease = Lease(provider.lease(), target.own_name, self._highest_term, told)
         self._executor = executor(self.lease)
         self._report = report
+        self._unwanted = unwanted
+        self._problems: tuple[str, ...] = ()
+        self._underway: tuple[Underway, ...] = ()
         self._wake = asyncio.Event()
         self._hurry = False
         self._prober = Prober(agents, self._turned_bad)
@@ -85,13 +93,61 @@ class Scaler:
             await asyncio.wait((keeping,))
             await self.lease.release("it stops")
 
+    @property
+    def own_name(self) -> str:
+        """The name of the scaler's own replica."""
+        return self._target.own_name
+
+    @property
+    def stack(self) -> str:
+        """The stack's name."""
+        return self._target.stack.name
+
+    @property
+    def records(self) -> tuple[ReplicaRecord, ...]:
+        """The inventory as it was read last."""
+        return self._records
+
+    def state(self, record: ReplicaRecord) -> State | None:
+        """What the replica said last, unless it is silent."""
+        probe = self._prober.probe(record.id)
+        silent = probe.silent_for(_now()) >= self._target.timing.silent / 2
+        return None if silent or probe.status is None else probe.status.state
+
+    def is_active(self, record: ReplicaRecord) -> bool:
+        """The replica said last that it is its pool's active one."""
+        status = self._prober.probe(record.id).status
+        return bool(status and status.active)
+
+    def view(self) -> View:
+        """For operators."""
+        lease = self.lease
+        return View(
+            name=self.own_name,
+            leading=lease.leads,
+            leader=lease.leader,
+            term=lease.term,
+            paused=lease.paused,
+            problems=self._problems,
+            underway=tuple(f"{u.action.kind} {u.action.name}: {u.action.reason}" for u in self._underway),
+        )
+
+    async def order(self, action: Action, others: Sequence[ReplicaRecord]) -> str:
+        """Have an operator's action done; what went wrong, or nothing."""
+        record = next((r for r in self._records if r.id == action.replica_id), None)
+        task = self._executor.start(action, record, others)
+        if task is None:
+            return "the same is under way already"
+        return await asyncio.shield(task)
+
     def _step(self) -> None:
         observation = self._observe()
         leading = self.lease.leads
         problems: tuple[str, ...] = ()
+        self._underway = ()
         if leading:
             probes = {replica.record.id: replica.probe for replica in observation.replicas}
-            underway = self._executor.underway(self._read_at, probes, observation.now)
+            underway = self._underway = self._executor.underway(self._read_at, probes, observation.now)
             result = plan(self._target, observation, underway, self._memory)
             self._memory, problems = result.memory, result.problems
             records = {record.id: record for record in self._records}
@@ -99,7 +155,7 @@ class Scaler:
                 self._executor.start(action, records.get(action.replica_id))
         else:
             self._memory = Memory()
-        lease = self.lease
+        self._problems, lease = problems, self.lease
         self._report(
             Report(leading, lease.leader, lease.term, lease.paused, problems, len(observation.replicas))
         )
@@ -109,7 +165,7 @@ class Scaler:
             Replica(record, self._prober.probe(record.id), self._stopped_since.get(record.id))
             for record in self._records
         )
-        return Observation(_now(), replicas, self._read_at, self._read_error)
+        return Observation(_now(), replicas, self._read_at, self._read_error, self._unwanted())
 
     def _highest_term(self) -> int | None:
         """The highest that an agent has told of; None: not every replica was asked yet, or none answers.

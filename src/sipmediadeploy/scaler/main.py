@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -16,10 +17,13 @@ import structlog
 
 from sipmediadeploy.protocol.client import Agents, HttpAgents
 from sipmediadeploy.protocol.replica import PATH, ReplicaDocument, ScalerService, load_replica_document
+from sipmediadeploy.protocol.scaler import ScalerClient, operator_token
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
 from sipmediadeploy.providers.base import Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler.act import Authority, Event, Executor
+from sipmediadeploy.scaler.api import copy_journals, served
+from sipmediadeploy.scaler.commands import unwanted
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.journal import Journal
 from sipmediadeploy.scaler.loop import Report, Scaler
@@ -43,6 +47,7 @@ def make_scaler(
     event: Event,
     report: Callable[[Report], None],
     told: Callable[[str], None],
+    unwanted: Callable[[], frozenset[str]] = frozenset,
 ) -> tuple[Scaler, Target, MakeDocument]:
     """A scaler for ``stack``, what it wants, and how it makes documents."""
 
@@ -61,7 +66,7 @@ def make_scaler(
     def executor(authority: Authority) -> Executor:
         return Executor(provider, agents, authority, document, lambda role: limits_of(stack, role), event)
 
-    return Scaler(target, provider, agents, executor, report, told), target, document
+    return Scaler(target, provider, agents, executor, report, told, unwanted), target, document
 
 
 def wanted_hashes(
@@ -163,9 +168,13 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    journal = Journal()
+    journal = Journal(document.name)
+    token = operator_token(secrets.master)
     provider = load_provider(stack, service.image_version)
-    async with HttpAgents(lambda name: agent_token(secrets.master, name)) as agents:
+    async with (
+        HttpAgents(lambda name: agent_token(secrets.master, name)) as agents,
+        ScalerClient(token) as others,
+    ):
         scaler, _, _ = make_scaler(
             stack,
             service.subnet,
@@ -177,9 +186,13 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
             journal.action,
             Reporter(journal),
             journal.event,
+            partial(unwanted, journal),
         )
         journal.event("scaler starts", stack=stack.name, version=service.image_version)
-        await scaler.run(stop)
+        copying = asyncio.create_task(copy_journals(scaler, journal, others))
+        async with served(scaler, journal, str(document.address), token):
+            await scaler.run(stop)
+        copying.cancel()
         journal.event("scaler stops")
 
 

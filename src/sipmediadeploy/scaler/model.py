@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from sipmediadeploy.protocol.agent import Gateway, State, Status
 from sipmediadeploy.providers.base import Life, ReplicaRecord
@@ -104,6 +105,8 @@ class Observation:
     """When the last good reading of the inventory began; None: never."""
     inventory_error: str | None = None
     """Why the last reading failed; None: it did not."""
+    unwanted: frozenset[str] = frozenset()
+    """Ids of replicas that an operator wants replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ class Kind(StrEnum):
     UNDRAIN = "undrain"
     RETIRE = "retire"
     SET_GATEWAYS = "set_gateways"
+    FAILOVER = "failover"
+    """Planned: the active replica drains until another one is active."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,8 @@ class Action:
     """Everything but ``create``: on which replica."""
     gateways: tuple[Gateway, ...] = ()
     """``set_gateways``: the list."""
+    by: Literal["scaler", "operator"] = "scaler"
+    """``drain``, ``undrain``: in whose name."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -31,7 +31,8 @@ class Member:
     replica: Replica
     condition: Condition
     why: str
-    outdated: bool
+    outdated: str
+    """Why it is to be replaced though it works; empty: it is not."""
 
     @property
     def name(self) -> str:
@@ -163,7 +164,9 @@ def view(
         if replica.name == target.own_name:
             what = Condition.USABLE  # It is at work right now, whatever its agent says.
         wanted = target.hashes.get((role, record.slot))
-        outdated = record.config_hash != wanted or record.version != target.version
+        outdated = "outdated" if record.config_hash != wanted or record.version != target.version else ""
+        if record.id in observation.unwanted:
+            outdated = "to be replaced, says an operator"
         members.append(Member(replica, what, why, outdated))
     members.sort(key=lambda member: (member.replica.record.slot, member.name))
     return Pool(role, observation.now, target, limit, tuple(members), underway, memory.flops.get(role))

@@ -1,0 +1,102 @@
+"""``smd events``, ``watch``, and the commands that the leading scaler carries out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sipmediadeploy.cli.errors import CommandError
+from sipmediadeploy.cli.place import Place
+from sipmediadeploy.cli.stackrun import Running, engine_errors, find_running
+from sipmediadeploy.cli.view import missing, table
+from sipmediadeploy.protocol.scaler import (
+    Command,
+    Entry,
+    ScalerAway,
+    ScalerClient,
+    ScalerError,
+    operator_token,
+)
+from sipmediadeploy.providers.docker.engine import connect
+from sipmediadeploy.stack import Role
+
+_WATCH_S = 1.0
+_WATCHED_LINES = 15
+T = TypeVar("T")
+
+
+def command(place: Place, what: Command, target: str) -> None:
+    """Have the leader carry ``what`` out, and say what became of it."""
+
+    async def ask(client: ScalerClient, address: str) -> str:
+        return await client.command(address, what, target)
+
+    with engine_errors(f"smd {what}"):
+        running = find_running(place, connect())
+        print(asyncio.run(_ask_a_scaler(running, ask)))
+
+
+def events(place: Place, lines: int, as_json: bool) -> None:
+    """Print the last ``lines`` entries of the audit trail."""
+    with engine_errors("the events"):
+        running = find_running(place, connect())
+        entries = asyncio.run(_ask_a_scaler(running, _entries))[-lines:]
+    if as_json:
+        print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
+        return
+    for entry in entries:
+        print(_line(entry))
+
+
+def watch(place: Place) -> None:
+    """Show replicas, problems and the newest entries of the audit trail until interrupted."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    with engine_errors("smd watch"):
+        running = find_running(place, connect())
+        with Live(refresh_per_second=4, screen=False) as live:
+            while True:
+                seen = asyncio.run(running.look())
+                problems = [f"! {problem}" for problem in missing(running.stack, seen)]
+                try:
+                    trail = [_line(e) for e in asyncio.run(_ask_a_scaler(running, _entries))]
+                except CommandError as e:
+                    trail = [str(e)]
+                text = Text("\n".join([*problems, "", *trail[-_WATCHED_LINES:]]), no_wrap=True)
+                live.update(Group(table(seen), text))
+                time.sleep(_WATCH_S)
+
+
+async def _entries(client: ScalerClient, address: str) -> list[Entry]:
+    entries = (await client.events(address)).entries
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+async def _ask_a_scaler(running: Running, ask: Callable[[ScalerClient, str], Awaitable[T]]) -> T:
+    """The answer of the first scaler that gives one; standbys send commands on to the leader."""
+    records = [r for r in await running.provider.inventory() if r.role is Role.SCALER]
+    away = [f"stack {running.stack.name} has no scaler; 'smd up' makes one"]
+    async with ScalerClient(operator_token(running.secrets.master)) as client:
+        for record in records:
+            try:
+                return await ask(client, str(record.address))
+            except ScalerAway as e:
+                away.append(f"{record.name}: {e}")
+            except ScalerError as e:
+                raise CommandError(str(e)) from None
+    raise CommandError("; ".join(away[1:] or away))
+
+
+def _line(entry: Entry) -> str:
+    fields = dict(entry.fields)
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
+    about = str(fields.pop("replica", "") or fields.pop("problem", ""))
+    reason, error = fields.pop("reason", ""), fields.pop("error", "")
+    more = [str(reason), f"({error})" if error else "", *(f"{key}={value}" for key, value in fields.items())]
+    text = " ".join(part for part in (entry.event, about) if part)
+    return f"{at}  {entry.who}  {text}{': ' if any(more) else ''}{' '.join(part for part in more if part)}"

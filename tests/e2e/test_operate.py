@@ -1,0 +1,116 @@
+"""An operator's hands: each command on a running stack, and what the audit trail says of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from tests.e2e.running import RunningStack, eventually, run
+from tests.e2e.sip_probe import SipProbe
+
+pytestmark = pytest.mark.e2e
+
+
+def events(stack: RunningStack) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(stack.smd("events", "--json", "-n", "500"))
+    return found
+
+
+def told(stack: RunningStack, event: str, replica: str = "", since: float = 0.0) -> list[dict[str, Any]]:
+    return [
+        one
+        for one in events(stack)
+        if one["event"] == event and replica in one["fields"].get("replica", "") and one["at"] >= since
+    ]
+
+
+def test_while_paused_nothing_is_done_by_any_leader(stack: RunningStack) -> None:
+    stack.wait_whole()
+    assert "watch only" in stack.smd("pause")
+    began = time.time()
+    try:
+        assert "another scaler leads" in stack.smd("failover", "scaler")
+        gateway = stack.replicas("gateway")[0]
+        run("docker", "rm", "-f", gateway["id"])
+        eventually(lambda: told(stack, "leads", since=began), 15, "another scaler leads")
+        eventually(
+            lambda: "paused" in stack.active("scaler")["reason"], 10, "it knows that it is paused", every=0.5
+        )
+        time.sleep(5)  # long enough to do something
+        assert not told(stack, "create started", since=began), "a replica was made while paused"
+    finally:
+        stack.smd("resume")
+    stack.wait_whole()
+    assert told(stack, "create started", "gateway", began)
+
+
+def test_a_planned_failover_costs_no_answer(stack: RunningStack) -> None:
+    stack.wait_whole()
+    old = stack.active("kamailio")["name"]
+    with SipProbe(stack.service_address("kamailio")) as probe:
+        eventually(lambda: probe.answered > 20, 10, "the service address answers")
+        assert f"{old} is standby now" in stack.smd("failover", "kamailio")
+        answered = probe.answered
+        eventually(lambda: probe.answered > answered + 20, 10, "the service address answers")
+        gap = probe.longest_gap_s()
+    print(f"gap of the service address in a planned failover: {gap:.2f} s")
+    assert gap < 1.0
+    assert stack.active("kamailio")["name"] != old
+    stack.wait_whole()
+    assert told(stack, "failover done", old)
+
+
+def test_a_drained_gateway_stays_drained_until_it_is_undrained(stack: RunningStack) -> None:
+    stack.wait_whole()
+    name = stack.replicas("gateway")[0]["name"]
+    assert "takes no new work" in stack.smd("drain", name)
+    stack.wait_whole()  # its places are made elsewhere
+    mine = next(one for one in stack.replicas("gateway") if one["name"] == name)
+    assert (mine["state"], mine["drained_by"]) == ("drained", "operator")
+    stack.smd("undrain", name)
+    eventually(
+        lambda: next(one for one in stack.replicas("gateway") if one["name"] == name)["state"] == "ready",
+        10,
+        "it takes work again",
+    )
+
+
+def test_a_replica_that_an_operator_wants_replaced_is_replaced(stack: RunningStack) -> None:
+    stack.wait_whole()
+    names = [stack.active(role)["name"] for role in ("coturn", "scaler")]
+    for name in names:
+        assert "is being replaced" in stack.smd("replace", name)
+
+    def gone() -> bool:
+        return not {one["name"] for one in stack.status()["replicas"]} & set(names)
+
+    eventually(gone, 90, f"{' and '.join(names)} are gone", every=1)
+    stack.wait_whole()
+    for name in names:
+        (asked,) = told(stack, "replace asked", name)
+        assert told(stack, "delete done", name, asked["at"])
+
+
+def test_what_cannot_be_done_is_said_in_one_line(stack: RunningStack) -> None:
+    words = stack.command("drain", "gateway-99")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("smd: no replica is named gateway-99. There are: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_trail_tells_why_and_survives_its_writer(stack: RunningStack) -> None:
+    stack.wait_whole()
+    before = {one["id"] for one in events(stack)}
+    assert before
+    text = stack.smd("events", "-n", "5")
+    assert len(text.splitlines()) == 5
+    run("docker", "rm", "-f", stack.active("scaler")["id"])
+    stack.wait_whole()
+    after = events(stack)
+    assert len(before - {one["id"] for one in after}) <= 3, "the last seconds' entries at most are lost"
+    assert all(one["fields"].get("reason") for one in after if one["event"].startswith(("create", "delete")))
