@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 
 from sipmediadeploy.protocol.scaler import (
@@ -32,14 +33,20 @@ _log = structlog.get_logger(__name__)
 
 @contextlib.asynccontextmanager
 async def served(
-    scaler: Scaler, journal: Journal, address: str, token: str, port: int = SCALER_PORT
+    scaler: Scaler,
+    journal: Journal,
+    metrics: Callable[[], bytes],
+    address: str,
+    token: str,
+    port: int = SCALER_PORT,
 ) -> AsyncIterator[None]:
-    """Serve the API on ``address`` meanwhile, to those who have the ``token``.
+    """Serve the API on ``address`` meanwhile, to those who have the ``token``; ``metrics``: for Prometheus.
 
     Raises:
         OSError: it can't be bound.
     """
-    runner = web.AppRunner(make_app(scaler, journal, token, port), access_log=None, shutdown_timeout=0.5)
+    app = make_app(scaler, journal, metrics, token, port)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
         await web.TCPSite(runner, address, port).start()
@@ -48,7 +55,9 @@ async def served(
         await runner.cleanup()
 
 
-def make_app(scaler: Scaler, journal: Journal, token: str, port: int) -> web.Application:
+def make_app(
+    scaler: Scaler, journal: Journal, metrics: Callable[[], bytes], token: str, port: int
+) -> web.Application:
     """The API of ``scaler``."""
     wanted = f"Bearer {token}".encode()
     commands = Commands(scaler, journal)
@@ -85,9 +94,13 @@ def make_app(scaler: Scaler, journal: Journal, token: str, port: int) -> web.App
         except Refused as e:
             return web.Response(status=409, text=str(e))
 
+    async def counted(_request: web.Request) -> web.Response:
+        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     app = web.Application(middlewares=[authenticate], client_max_size=_MAX_BODY)
     app.router.add_get("/v1/scaler", view)
     app.router.add_get("/v1/events", events)
+    app.router.add_get("/metrics", counted)
     app.router.add_post("/v1/{command}", command)
     return app
 

@@ -14,6 +14,7 @@ from sipmediadeploy.protocol.agent import State, Status
 from sipmediadeploy.protocol.client import AgentError, Agents
 from sipmediadeploy.providers.base import ReplicaRecord
 from sipmediadeploy.scaler.model import Probe
+from sipmediadeploy.stack import Role
 
 INTERVAL_S = 1.0
 _NEW_S = 30.0
@@ -23,8 +24,17 @@ _NEW_S = 30.0
 class Prober:
     """Keeps one :class:`Probe` per replica up to date."""
 
-    def __init__(self, agents: Agents, turned_bad: Callable[[], None], limit_s: float = 1.5) -> None:
-        """``turned_bad`` is called when a replica that answered does not any more."""
+    def __init__(
+        self,
+        agents: Agents,
+        turned_bad: Callable[[], None],
+        timed: Callable[[Role, float | None], None] = lambda _role, _seconds: None,
+        limit_s: float = 1.5,
+    ) -> None:
+        """``turned_bad`` is called when a replica that answered does not any more; ``timed`` after each
+        question, with the seconds that the answer took, or None.
+        """
+        self._timed = timed
         self._agents = agents
         self._turned_bad = turned_bad
         self._limit_s = limit_s
@@ -71,10 +81,12 @@ class Prober:
                     raise AgentError(f"{status.name} answers in its place")
             except (AgentError, TimeoutError) as e:
                 self._probes[record.id] = replace(before, error=str(e) or "no answer in time")
+                self._timed(record.role, None)
                 if before.answered_at is not None and not before.error:
                     self._turned_bad()
             else:
                 self._probes[record.id] = answered(before, status, sent)
+                self._timed(record.role, _now() - sent)
             await asyncio.sleep(max(0.1, sent + INTERVAL_S - _now()))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +15,21 @@ from sipmediadeploy.providers.base import Provider, ProviderError, ReplicaRecord
 from sipmediadeploy.scaler.act import Authority, Executor
 from sipmediadeploy.scaler.health import Prober
 from sipmediadeploy.scaler.lease import Lease
-from sipmediadeploy.scaler.model import Action, Memory, Observation, Replica, Target, Underway, is_running
+from sipmediadeploy.scaler.metrics import NOTHING_SEEN, Sight
+from sipmediadeploy.scaler.model import (
+    SERVICE_ADDRESS_ROLES,
+    Action,
+    Condition,
+    Memory,
+    Observation,
+    Replica,
+    Target,
+    Underway,
+    condition,
+    is_running,
+)
 from sipmediadeploy.scaler.plan import plan
+from sipmediadeploy.stack import Role
 
 STEP_S = 0.5
 INVENTORY_S = 3.0
@@ -34,6 +49,7 @@ class Report:
     paused: bool
     problems: tuple[str, ...]
     replicas: int
+    sight: Sight = NOTHING_SEEN
 
 
 class Scaler:
@@ -48,9 +64,10 @@ class Scaler:
         report: Callable[[Report], None],
         told: Callable[[str], None],
         unwanted: Callable[[], frozenset[str]] = frozenset,
+        timed: Callable[[Role, float | None], None] = lambda _role, _seconds: None,
     ) -> None:
         """``executor`` makes one, ``report`` is called after each step, ``told`` hears of the lease;
-        ``unwanted``: the ids of replicas that operators want replaced.
+        ``unwanted``: the ids of replicas that operators want replaced; ``timed``: see ``health.Prober``.
         """
         self._target = target
         self._provider = provider
@@ -62,7 +79,7 @@ class Scaler:
         self._underway: tuple[Underway, ...] = ()
         self._wake = asyncio.Event()
         self._hurry = False
-        self._prober = Prober(agents, self._turned_bad)
+        self._prober = Prober(agents, self._turned_bad, timed)
         self._records: tuple[ReplicaRecord, ...] = ()
         self._stopped_since: dict[str, float] = {}
         self._read_at: float | None = None
@@ -141,7 +158,7 @@ class Scaler:
         return await asyncio.shield(task)
 
     def _step(self) -> None:
-        observation = self._observe()
+        began, observation = time.perf_counter(), self._observe()
         leading = self.lease.leads
         problems: tuple[str, ...] = ()
         self._underway = ()
@@ -157,8 +174,28 @@ class Scaler:
             self._memory = Memory()
         self._problems, lease = problems, self.lease
         self._report(
-            Report(leading, lease.leader, lease.term, lease.paused, problems, len(observation.replicas))
+            Report(
+                leading,
+                lease.leader,
+                lease.term,
+                lease.paused,
+                problems,
+                len(observation.replicas),
+                self._sight(observation, time.perf_counter() - began),
+            )
         )
+
+    def _sight(self, observation: Observation, step_s: float) -> Sight:
+        conditions: Counter[tuple[Role, Condition]] = Counter()
+        holders: dict[Role, list[str]] = {}
+        for replica in observation.replicas:
+            what, _ = condition(replica, observation.now, self._target.timing, self._memory.started_at)
+            conditions[replica.record.role, what] += 1
+            if replica.active and what not in (Condition.SILENT, Condition.DEAD):
+                holders.setdefault(replica.record.role, []).append(replica.name)
+        age = None if self._read_at is None else observation.now - self._read_at
+        single = {role: names[0] for role, names in holders.items() if len(names) == 1}
+        return Sight(conditions, {r: n for r, n in single.items() if r in SERVICE_ADDRESS_ROLES}, age, step_s)
 
     def _observe(self) -> Observation:
         replicas = tuple(

@@ -27,7 +27,8 @@ from sipmediadeploy.scaler.commands import unwanted
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.journal import Journal
 from sipmediadeploy.scaler.loop import Report, Scaler
-from sipmediadeploy.scaler.model import SURGE, Target
+from sipmediadeploy.scaler.metrics import Metrics
+from sipmediadeploy.scaler.model import SURGE, Action, Target
 from sipmediadeploy.stack import Limits, Role, Stack, StackError
 
 ALIVE = Path("/run/smd/scaler.alive")
@@ -48,6 +49,7 @@ def make_scaler(
     report: Callable[[Report], None],
     told: Callable[[str], None],
     unwanted: Callable[[], frozenset[str]] = frozenset,
+    timed: Callable[[Role, float | None], None] = lambda _role, _seconds: None,
 ) -> tuple[Scaler, Target, MakeDocument]:
     """A scaler for ``stack``, what it wants, and how it makes documents."""
 
@@ -66,7 +68,7 @@ def make_scaler(
     def executor(authority: Authority) -> Executor:
         return Executor(provider, agents, authority, document, lambda role: limits_of(stack, role), event)
 
-    return Scaler(target, provider, agents, executor, report, told, unwanted), target, document
+    return Scaler(target, provider, agents, executor, report, told, unwanted, timed), target, document
 
 
 def wanted_hashes(
@@ -128,16 +130,25 @@ def load_provider(stack: Stack, version: str) -> Provider:
 
 
 class Reporter:
-    """Writes the freshness file, and tells the journal what has changed."""
+    """Writes the freshness file and the metrics, and tells the journal what has changed."""
 
-    def __init__(self, journal: Journal, path: Path = ALIVE) -> None:
+    def __init__(self, journal: Journal, metrics: Metrics, path: Path = ALIVE) -> None:
         """``path`` is the freshness file."""
         self._journal = journal
+        self._metrics = metrics
         self._path = path
         self._last = Report(False, None, 0, False, (), 0)
 
     def __call__(self, report: Report) -> None:
         """Take the report of one step."""
+        self._metrics.step(
+            time.monotonic(),
+            report.leading,
+            report.term,
+            report.paused,
+            len(report.problems),
+            report.sight,
+        )
         if report.leading != self._last.leading:
             self._journal.event("leads" if report.leading else "stands by", term=report.term)
         if report.paused != self._last.paused:
@@ -168,7 +179,12 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    journal = Journal(document.name)
+    journal, metrics = Journal(document.name), Metrics()
+
+    def event(phase: str, action: Action, error: str) -> None:
+        journal.action(phase, action, error)
+        metrics.action(phase, action, error)
+
     token = operator_token(secrets.master)
     provider = load_provider(stack, service.image_version)
     async with (
@@ -183,14 +199,15 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
             document.name,
             provider,
             agents,
-            journal.action,
-            Reporter(journal),
+            event,
+            Reporter(journal, metrics),
             journal.event,
             partial(unwanted, journal),
+            metrics.probe,
         )
         journal.event("scaler starts", stack=stack.name, version=service.image_version)
         copying = asyncio.create_task(copy_journals(scaler, journal, others))
-        async with served(scaler, journal, str(document.address), token):
+        async with served(scaler, journal, metrics.text, str(document.address), token):
             await scaler.run(stop)
         copying.cancel()
         journal.event("scaler stops")

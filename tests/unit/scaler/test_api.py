@@ -17,6 +17,7 @@ from sipmediadeploy.providers.base import Life, ReplicaRecord
 from sipmediadeploy.scaler.api import served
 from sipmediadeploy.scaler.journal import Journal
 from sipmediadeploy.scaler.loop import Scaler
+from sipmediadeploy.scaler.metrics import Metrics
 from sipmediadeploy.scaler.model import Action
 from sipmediadeploy.stack import Role
 
@@ -93,7 +94,8 @@ async def serving(
     async with contextlib.AsyncExitStack() as stack:
         for scaler in scalers:
             address = next(str(r.address) for r in scaler.records if r.name == scaler.own_name)
-            await stack.enter_async_context(served(cast(Scaler, scaler), journal, address, TOKEN, port))
+            api = served(cast(Scaler, scaler), journal, Metrics().text, address, TOKEN, port)
+            await stack.enter_async_context(api)
         client = await stack.enter_async_context(ScalerClient(token, port))
         yield client, journal
 
