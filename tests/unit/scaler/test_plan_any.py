@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from hypothesis import given, settings
@@ -39,14 +40,17 @@ AGO = st.sampled_from([0.5, 1.0, 4.0, 6.0, 20.0, 70.0, 95.0, 300.0, 700.0])
 def replicas(draw: st.DrawFn, role: Role, slot: int) -> Replica:
     name = f"demo-{role}-{draw(st.integers(0, 3)) * SLOTS + slot}"
     first_seen = NOW - draw(AGO)
-    answered = draw(st.none() | AGO)
+    answered = draw(st.sampled_from([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 4.0, 6.0, 700.0, None]))
     answered_at = None if answered is None else max(NOW - answered, first_seen)
     calls = draw(st.integers(0, 2)) if role is Role.GATEWAY else 0
-    drained_by = draw(st.sampled_from([None, "scaler", "operator"]))
+    drained_by = draw(st.sampled_from([None, None, "scaler", "operator"]))
+    states = [State.FAILED, State.BOOTING, State.READY, State.BUSY]
+    if drained_by is not None:
+        states = [State.FAILED, State.DRAINING if calls else State.DRAINED]
     status = Status(
         name=name,
         role=role,
-        state=draw(st.sampled_from(list(State))),
+        state=draw(st.sampled_from(states)),
         reason="says so",
         calls=calls,
         capacity=2 if role is Role.GATEWAY else 0,
@@ -89,15 +93,16 @@ def observations(draw: st.DrawFn) -> Observation:
         for role in Role
         for slot in draw(st.sets(st.integers(0, SLOTS - 1), max_size=5))
     ]
-    read = draw(st.none() | AGO)
-    ids = st.sampled_from([replica.record.id for replica in found]) if found else st.nothing()
+    own = draw(replicas(Role.SCALER, 0))
+    own = replace(own, record=replace(own.record, name=TARGET.own_name, id="own"))
+    named = {replica.name: replica for replica in (*found, own)}
+    read = draw(st.sampled_from([1.0, 1.0, 1.0, 1.0, 20.0, None]))
+    unwanted = draw(st.sets(st.sampled_from([replica.record.id for replica in named.values()])))
     return Observation(
         NOW,
-        tuple({replica.name: replica for replica in found}.values()),
+        tuple(named.values()),
         None if read is None else NOW - read,
-        unwanted=frozenset(
-            draw(st.sets(st.sampled_from([r.record.id for r in found]) if found else st.nothing()))
-        ),
+        unwanted=frozenset(unwanted),
     )
 
 
