@@ -292,6 +292,44 @@ def test_a_scaler_that_dies_at_any_step_leaves_nothing_that_the_next_one_does_no
         run(scene(step))
 
 
+def test_an_address_that_does_not_answer_is_moved_once_and_reported_when_it_does_not_help() -> None:
+    async def scene() -> None:
+        theatre = Theatre(stack(), 14)
+        async with theatre.going() as world:
+            await theatre.until("the stack comes up", 60)
+            await theatre.live(2)
+            (old,) = [m for m in world.of(Role.COTURN) if m.active]
+            old.deaf = True
+            await theatre.live(12)
+            (new,) = [m for m in world.of(Role.COTURN) if m.active]
+            assert new is not old
+            assert old.drained_by is None, "it may take over again"
+            new.deaf = True
+            await theatre.live(30)
+            assert new.active, "it is not moved to and fro"
+            assert any("has not answered" in problem for problem in theatre.report.problems)
+            old.deaf = False
+            await theatre.live(60)
+            assert old.active, "it is moved again after a while"
+
+    run(scene())
+
+
+def test_when_no_address_answers_none_is_moved() -> None:
+    async def scene() -> None:
+        theatre = Theatre(stack(), 15)
+        async with theatre.going() as world:
+            await theatre.until("the stack comes up", 60)
+            await theatre.live(2)
+            active = [m for role in (Role.COTURN, Role.KAMAILIO) for m in world.of(role) if m.active]
+            for machine in active:
+                machine.deaf = True
+            await theatre.live(30)
+            assert all(machine.active for machine in active), "the broken part is here"
+
+    run(scene())
+
+
 def test_a_seed_replays_exactly() -> None:
     trails = []
     for _ in range(2):

@@ -83,6 +83,7 @@ class Theatre:
             event,
             report,
             lambda what: self.say(name, what),
+            address_silent_s=world.address_silent_s,
         )
 
     def say(self, who: str, what: str) -> None:

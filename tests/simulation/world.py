@@ -48,6 +48,8 @@ class Machine:
     active: bool = False
     term: int = 0
     gateways: Gateways | None = None
+    deaf: bool = False
+    """It holds the service address and answers nobody who calls it."""
     process: Process | None = None
     """A scaler's."""
     stepped_at: float = 0.0
@@ -93,6 +95,7 @@ class World:
         self.sent: Callable[[Process, str], None] = lambda *_: None
         """Told of each request that changes something: who, and what."""
         self.store = MemoryLeaseStore()
+        self.answered_at: dict[Role, float] = {}
         self.broken: list[str] = []
         """Promises that were broken."""
         self._next_id = 0
@@ -310,6 +313,13 @@ class World:
         if term < machine.term:
             raise AgentError(f"term {term} is older than {machine.term}")
         machine.term = term
+
+    def address_silent_s(self, role: Role) -> float | None:
+        """See ``address_watch.AddressWatch.silent_s``; who asks has the clock of the truth here."""
+        if any(m.active and m.running and not m.deaf for m in self.of(role)):
+            self.answered_at[role] = self.now
+        at = self.answered_at.get(role)
+        return None if at is None else self.now - at
 
     # What happens by itself.
 

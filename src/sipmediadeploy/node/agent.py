@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import structlog
@@ -15,8 +16,9 @@ import uvicorn
 from sipmediadeploy import __version__
 from sipmediadeploy.node import decide, machine, state
 from sipmediadeploy.node.api import make_api
+from sipmediadeploy.node.isolation import DISCARD_PORT, Witnesses, default_gateway
 from sipmediadeploy.node.roles import keepalived
-from sipmediadeploy.node.roles.base import NodeRole, RoleError
+from sipmediadeploy.node.roles.base import Health, NodeRole, RoleError
 from sipmediadeploy.node.roles.registry import role_of
 from sipmediadeploy.node.state import AgentState, StateError
 from sipmediadeploy.node.supervisor import S6, Supervisor, SupervisorError
@@ -58,6 +60,7 @@ class Agent:
         self._orders = asyncio.Lock()
         self._pids: dict[str, int] = {}
         self.restarts: dict[str, int] = dict.fromkeys(role.services, 0)
+        self._witnesses = Witnesses(_neighbours(document))
 
     async def start_services(self) -> None:
         """Render, and start what is not running; what runs is adopted.
@@ -141,6 +144,7 @@ class Agent:
             tasks.create_task(self._watch_services())
             if self.document.vrrp is not None:
                 tasks.create_task(self._stand_for_election())
+                tasks.create_task(self._witnesses.run())
 
     async def _obey(
         self, order: Order, change: Callable[[AgentState], AgentState], tell: Callable[[], Awaitable[None]]
@@ -174,6 +178,8 @@ class Agent:
         while True:
             before = self._seen
             health = await self._role.check()
+            if health.ok and self._witnesses.isolated:
+                health = Health(False, "hears nobody on its network: it is cut off")
             self._seen = decide.after_check(before, health, self._role.patience_s, self._clock())
             if self._seen.healthy != before.healthy:
                 log.info("health", healthy=self._seen.healthy, reason=health.reason)
@@ -236,8 +242,21 @@ class Agent:
         seen = self._seen
         draining = self._state.drained_by is not None or self._state.retired
         return keepalived.election_value(
-            seen.healthy, now - seen.sick_since, draining, holder=self.active() is True
+            seen.healthy,
+            now - seen.sick_since,
+            draining,
+            holder=self.active() is True,
+            isolated=self._witnesses.isolated,
         )
+
+
+def _neighbours(document: ReplicaDocument) -> list[tuple[IPv4Address, int]]:
+    """Those on its network who may tell a replica that has a service address whether it is cut off."""
+    if document.vrrp is None:
+        return []
+    gateway = default_gateway()
+    others = [(peer, document.agent_port) for peer in document.vrrp.peers]
+    return others if gateway is None else [(gateway, DISCARD_PORT), *others]
 
 
 def _drainer(order: Order) -> state.Drainer:

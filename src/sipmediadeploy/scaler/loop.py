@@ -65,9 +65,11 @@ class Scaler:
         told: Callable[[str], None],
         unwanted: Callable[[], frozenset[str]] = frozenset,
         timed: Callable[[Role, float | None], None] = lambda _role, _seconds: None,
+        address_silent_s: Callable[[Role], float | None] = lambda _role: None,
     ) -> None:
         """``executor`` makes one, ``report`` is called after each step, ``told`` hears of the lease;
-        ``unwanted``: the ids of replicas that operators want replaced; ``timed``: see ``health.Prober``.
+        ``unwanted``: the ids of replicas that operators want replaced; ``timed``: see ``health.Prober``;
+        ``address_silent_s``: see ``address_watch.AddressWatch``.
         """
         self._target = target
         self._provider = provider
@@ -75,6 +77,7 @@ class Scaler:
         self._executor = executor(self.lease)
         self._report = report
         self._unwanted = unwanted
+        self._address_silent_s = address_silent_s
         self._problems: tuple[str, ...] = ()
         self._underway: tuple[Underway, ...] = ()
         self._wake = asyncio.Event()
@@ -169,7 +172,8 @@ class Scaler:
             self._memory, problems = result.memory, result.problems
             records = {record.id: record for record in self._records}
             for action in result.actions if not self.lease.paused else ():
-                self._executor.start(action, records.get(action.replica_id))
+                others = [r for r in self._records if r.role is action.role and r.id != action.replica_id]
+                self._executor.start(action, records.get(action.replica_id), others)
         else:
             self._memory = Memory()
         self._problems, lease = problems, self.lease
@@ -202,7 +206,15 @@ class Scaler:
             Replica(record, self._prober.probe(record.id), self._stopped_since.get(record.id))
             for record in self._records
         )
-        return Observation(_now(), replicas, self._read_at, self._read_error, self._unwanted())
+        silence = {role: self._address_silent_s(role) for role in SERVICE_ADDRESS_ROLES}
+        return Observation(
+            _now(),
+            replicas,
+            self._read_at,
+            self._read_error,
+            {role: seconds for role, seconds in silence.items() if seconds is not None},
+            self._unwanted(),
+        )
 
     def _highest_term(self) -> int | None:
         """The highest that an agent has told of; None: not every replica was asked yet, or none answers.

@@ -10,18 +10,25 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import entry_points
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import structlog
 
 from sipmediadeploy.protocol.client import Agents, HttpAgents
-from sipmediadeploy.protocol.replica import PATH, ReplicaDocument, ScalerService, load_replica_document
+from sipmediadeploy.protocol.replica import (
+    PATH,
+    TURN_PORT,
+    ReplicaDocument,
+    ScalerService,
+    load_replica_document,
+)
 from sipmediadeploy.protocol.scaler import ScalerClient, operator_token
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
 from sipmediadeploy.providers.base import Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler.act import Authority, Event, Executor
+from sipmediadeploy.scaler.address_watch import AddressWatch
 from sipmediadeploy.scaler.api import copy_journals, served
 from sipmediadeploy.scaler.commands import unwanted
 from sipmediadeploy.scaler.documents import make_document
@@ -50,6 +57,7 @@ def make_scaler(
     told: Callable[[str], None],
     unwanted: Callable[[], frozenset[str]] = frozenset,
     timed: Callable[[Role, float | None], None] = lambda _role, _seconds: None,
+    address_silent_s: Callable[[Role], float | None] = lambda _role: None,
 ) -> tuple[Scaler, Target, MakeDocument]:
     """A scaler for ``stack``, what it wants, and how it makes documents."""
 
@@ -68,7 +76,15 @@ def make_scaler(
     def executor(authority: Authority) -> Executor:
         return Executor(provider, agents, authority, document, lambda role: limits_of(stack, role), event)
 
-    return Scaler(target, provider, agents, executor, report, told, unwanted, timed), target, document
+    scaler = Scaler(target, provider, agents, executor, report, told, unwanted, timed, address_silent_s)
+    return scaler, target, document
+
+
+def called_addresses(stack: Stack, subnet: IPv4Network) -> dict[Role, tuple[IPv4Address, int]]:
+    """Where callers of each pool with a service address call: address and UDP port."""
+    ports = {Role.KAMAILIO: stack.sip.port, Role.COTURN: TURN_PORT}
+    found = {role: addresses.service_address(subnet, role) for role in ports}
+    return {role: (address, ports[role]) for role, address in found.items() if address is not None}
 
 
 def wanted_hashes(
@@ -181,6 +197,8 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     journal, metrics = Journal(document.name), Metrics()
 
+    watch = AddressWatch(called_addresses(stack, service.subnet))
+
     def event(phase: str, action: Action, error: str) -> None:
         journal.action(phase, action, error)
         metrics.action(phase, action, error)
@@ -204,12 +222,15 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
             journal.event,
             partial(unwanted, journal),
             metrics.probe,
+            watch.silent_s,
         )
         journal.event("scaler starts", stack=stack.name, version=service.image_version)
         copying = asyncio.create_task(copy_journals(scaler, journal, others))
+        watch.start()
         async with served(scaler, journal, metrics.text, str(document.address), token):
             await scaler.run(stop)
         copying.cancel()
+        await watch.close()
         journal.event("scaler stops")
 
 

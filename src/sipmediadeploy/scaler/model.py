@@ -34,7 +34,12 @@ class Timing:
     delete_silent: float = 60.0
     """A silent replica of another pool is deleted so late, when the others are whole."""
     address: float = 3.0
-    """A service address with no holder, or two, for so long is a problem (moving it takes one second)."""
+    """A service address with no holder, or two, or no answer for so long is a problem (moving it takes one
+    second)."""
+    address_moved: float = 5.0
+    """One that has a holder and does not answer for so long is moved to another replica."""
+    address_again: float = 60.0
+    """It is moved for that reason once in so long: what did not help need not be repeated at once."""
     inventory_stale: float = 15.0
     """An inventory older than this is no ground for creating or deleting."""
 
@@ -105,6 +110,8 @@ class Observation:
     """When the last good reading of the inventory began; None: never."""
     inventory_error: str | None = None
     """Why the last reading failed; None: it did not."""
+    address_silence: Mapping[Role, float] = field(default_factory=dict)
+    """By role: for how many seconds the service address has not answered a caller; absent: not known."""
     unwanted: frozenset[str] = frozenset()
     """Ids of replicas that an operator wants replaced."""
 
@@ -176,6 +183,8 @@ class Memory:
     started_at: float | None = None
     flops: Mapping[Role, tuple[int, float]] = field(default_factory=dict)
     """By role: replicas in succession that never came up, and when the last one was given up."""
+    address_moved: Mapping[Role, float] = field(default_factory=dict)
+    """By role: when the service address was last moved because it did not answer."""
     address_trouble: Mapping[Role, float] = field(default_factory=dict)
     """By role: since when not exactly one replica holds the service address."""
 

@@ -49,6 +49,11 @@ def plan(
     blind = blindness(target, observation)
     if blind is not None:
         return Plan(tuple(actions), memory, (f"nothing is created or deleted: {blind}", *problems))
+    moves = _move_deaf_addresses(pools, memory)
+    if moves:
+        moved = {action.role: observation.now for action in moves}
+        memory = replace(memory, address_moved={**memory.address_moved, **moved})
+        actions += moves
     for role, pool in pools.items():
         if role is Role.GATEWAY:
             more, demand = plan_gateways(pool, memory)
@@ -139,7 +144,11 @@ def _addresses(
         names = [
             r.name for r in observation.replicas if r.record.role is role and _holds(target, observation, r)
         ]
+        silent = observation.address_silence.get(role, 0.0)
         if len(names) == 1:
+            if silent >= target.timing.address:
+                how = f"has not answered for {silent:.0f} s, and {names[0]} holds it"
+                problems.append(f"the service address of {role} {how}")
             continue
         since = memory.address_trouble.get(role, observation.now)
         trouble[role] = since
@@ -152,6 +161,31 @@ def _addresses(
 def _holds(target: Target, observation: Observation, replica: Replica) -> bool:
     what, _ = condition(replica, observation.now, target.timing)
     return replica.active and what not in (Condition.SILENT, Condition.DEAD)
+
+
+def _move_deaf_addresses(pools: Mapping[Role, Pool], memory: Memory) -> list[Action]:
+    """Move an address that has one holder, who says that he is well, and does not answer callers.
+
+    When no address answers, the broken part is more likely here.
+    """
+    deaf = [pools[role] for role in SERVICE_ADDRESS_ROLES if _is_deaf(pools[role])]
+    if len(deaf) != 1:
+        return []
+    (pool,) = deaf
+    holders = [member for member in pool.of(Condition.USABLE) if member.replica.active]
+    others = [member for member in pool.of(Condition.USABLE) if not member.replica.active]
+    last = memory.address_moved.get(pool.role)
+    lately = last is not None and pool.now - last < pool.target.timing.address_again
+    if len(holders) != 1 or not others or lately:
+        return []
+    silent = pool.address_silence or 0.0
+    reason = f"holds the service address, which has not answered for {silent:.0f} s"
+    return pool.order(Kind.FAILOVER, holders[0], reason)
+
+
+def _is_deaf(pool: Pool) -> bool:
+    silent = pool.address_silence
+    return silent is not None and silent >= pool.target.timing.address_moved
 
 
 def _pool_problems(pools: Mapping[Role, Pool]) -> list[str]:

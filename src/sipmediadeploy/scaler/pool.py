@@ -64,6 +64,8 @@ class Pool:
     members: tuple[Member, ...]
     underway: tuple[Underway, ...]
     flops: tuple[int, float] | None
+    address_silence: float | None
+    """For how many seconds its service address has not answered; None: not known."""
 
     @property
     def creating(self) -> int:
@@ -169,7 +171,16 @@ def view(
             outdated = "to be replaced, says an operator"
         members.append(Member(replica, what, why, outdated))
     members.sort(key=lambda member: (member.replica.record.slot, member.name))
-    return Pool(role, observation.now, target, limit, tuple(members), underway, memory.flops.get(role))
+    return Pool(
+        role,
+        observation.now,
+        target,
+        limit,
+        tuple(members),
+        underway,
+        memory.flops.get(role),
+        observation.address_silence.get(role),
+    )
 
 
 def named(members: list[Member]) -> str:

@@ -19,11 +19,11 @@ import uvicorn
 from sipmediadeploy.node import machine, state
 from sipmediadeploy.node.agent import Agent
 from sipmediadeploy.node.api import make_api
-from sipmediadeploy.node.probes import ProbeError, sip_options
 from sipmediadeploy.node.roles.base import Health, NoOrders, RenderedFile, RoleError
 from sipmediadeploy.node.supervisor import S6
 from sipmediadeploy.protocol.agent import Gateways, State
 from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument, Vrrp
+from sipmediadeploy.protocol.sip_options import ProbeError, sip_options
 
 pytestmark = [
     pytest.mark.integration,

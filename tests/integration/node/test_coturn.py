@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from sipmediadeploy.node import turn
-from sipmediadeploy.node.probes import ProbeError
 from sipmediadeploy.node.roles.coturn.role import render_config
+from sipmediadeploy.protocol import turn
 from sipmediadeploy.protocol.replica import CoturnService
+from sipmediadeploy.protocol.sip_options import ProbeError
 
 pytestmark = [
     pytest.mark.integration,

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from sipmediadeploy.node.probes import ProbeError, sip_options
 from sipmediadeploy.node.roles.base import RoleError
 from sipmediadeploy.node.roles.kamailio import rpc
 from sipmediadeploy.node.roles.kamailio.gateways import dispatcher_list, silent_gateways
 from sipmediadeploy.node.roles.kamailio.role import KamailioRole, render_config
 from sipmediadeploy.protocol.agent import Gateway, Gateways
 from sipmediadeploy.protocol.replica import KamailioService, ReplicaDocument
+from sipmediadeploy.protocol.sip_options import ProbeError, sip_options
 from tests.integration.node.sip_peer import Dialog, Message, Peer, callee_request, first_route, split_list
 
 pytestmark = [

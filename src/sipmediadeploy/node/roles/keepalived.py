@@ -46,12 +46,18 @@ def render(document: ReplicaDocument, interface: str) -> dict[Path, RenderedFile
     }
 
 
-def election_value(healthy: bool, sick_for_s: float, draining: bool, holder: bool) -> int:
+ISOLATED_S = 60.0
+"""How long one that hears nobody stays out: it would not hear that another one holds the address."""
+
+
+def election_value(
+    healthy: bool, sick_for_s: float, draining: bool, holder: bool, isolated: bool = False
+) -> int:
     """What the agent adds to the replica's priority.
 
     Healthy beats draining beats sick, whatever the base priorities (which lie within 1 to 60 of each other);
     among equals the holder stays. ``sick_for_s`` counts from when the health check failed.
     """
     if not healthy:
-        return RELEASE if sick_for_s < RELEASE_S else SICK
+        return RELEASE if sick_for_s < (ISOLATED_S if isolated else RELEASE_S) else SICK
     return (DRAINING if draining else 0) + (HOLDER if holder and not draining else 0)

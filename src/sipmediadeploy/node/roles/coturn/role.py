@@ -6,11 +6,11 @@ import asyncio
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from sipmediadeploy.node import turn
-from sipmediadeploy.node.probes import ProbeError
 from sipmediadeploy.node.roles import keepalived
 from sipmediadeploy.node.roles.base import RUN, Health, NoOrders, RenderedFile, RoleError, render_template
+from sipmediadeploy.protocol import turn
 from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument
+from sipmediadeploy.protocol.sip_options import ProbeError
 
 USER = "turnserver"
 ALLOCATE_EVERY_S = 5.0

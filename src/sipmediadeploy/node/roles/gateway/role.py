@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 
-from sipmediadeploy.node.probes import ProbeError, sip_options
 from sipmediadeploy.node.roles.base import RUN, Health, RenderedFile, RoleError
 from sipmediadeploy.protocol.agent import Gateways
 from sipmediadeploy.protocol.replica import GatewayService, ReplicaDocument
+from sipmediadeploy.protocol.sip_options import ProbeError, sip_options
 
 USER = "smd"
 SOCKET = RUN / "gateway.sock"

@@ -7,13 +7,13 @@ import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from sipmediadeploy.node.probes import ProbeError, sip_options
 from sipmediadeploy.node.roles import keepalived
 from sipmediadeploy.node.roles.base import RUN, Health, NoOrders, RenderedFile, RoleError, render_template
 from sipmediadeploy.node.roles.kamailio import rpc
 from sipmediadeploy.node.roles.kamailio.gateways import dispatcher_list, silent_gateways
 from sipmediadeploy.protocol.agent import Gateways
 from sipmediadeploy.protocol.replica import GATEWAY_SIP_PORT, KamailioService, ReplicaDocument
+from sipmediadeploy.protocol.sip_options import ProbeError, sip_options
 
 LOOPBACK = IPv4Address("127.0.0.1")
 USER = "kamailio"

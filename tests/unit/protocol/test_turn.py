@@ -4,8 +4,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from sipmediadeploy.node import turn
-from sipmediadeploy.node.probes import ProbeError, _status
+from sipmediadeploy.protocol import turn
+from sipmediadeploy.protocol.sip_options import ProbeError, status_of
 
 
 def test_a_message_is_read_back_as_it_was_written() -> None:
@@ -64,4 +64,4 @@ def test_the_relayed_address_is_unmasked() -> None:
     ],
 )
 def test_a_sip_status_is_read_and_rubbish_is_not(text: bytes, result: tuple[int, str]) -> None:
-    assert _status(text) == result
+    assert status_of(text) == result

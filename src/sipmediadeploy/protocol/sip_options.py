@@ -62,10 +62,10 @@ async def sip_options(
     try:
         host, own_port = transport.get_extra_info("sockname")[:2]
         call_id = secrets.token_hex(8)
-        transport.sendto(_options(f"{address}:{port}", f"{host}:{own_port}", call_id))
+        transport.sendto(options(f"{address}:{port}", f"{host}:{own_port}", call_id))
         async with asyncio.timeout(timeout_s):
             while True:
-                status, answered = _status(await datagrams.next())
+                status, answered = status_of(await datagrams.next())
                 if answered == call_id and status >= 200:
                     break
     except TimeoutError:
@@ -76,7 +76,8 @@ async def sip_options(
         raise ProbeError(f"OPTIONS to {address}:{port} was answered {status}, not {good[0]}")
 
 
-def _options(target: str, own: str, call_id: str) -> bytes:
+def options(target: str, own: str, call_id: str) -> bytes:
+    """An OPTIONS request from ``own`` to ``target``, both ``ADDRESS:PORT``."""
     return (
         f"OPTIONS sip:{target} SIP/2.0\r\n"
         f"Via: SIP/2.0/UDP {own};branch=z9hG4bK{call_id};rport\r\n"
@@ -90,7 +91,7 @@ def _options(target: str, own: str, call_id: str) -> bytes:
     ).encode()
 
 
-def _status(message: bytes) -> tuple[int, str]:
+def status_of(message: bytes) -> tuple[int, str]:
     """Status and Call-ID of a SIP response; (0, "") of anything else."""
     lines = message.split(b"\r\n\r\n", 1)[0].decode("utf-8", "replace").split("\r\n")
     parts = lines[0].split(" ", 2)

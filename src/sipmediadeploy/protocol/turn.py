@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from sipmediadeploy.node.probes import Datagrams, ProbeError
 from sipmediadeploy.protocol.secrets import turn_credentials
+from sipmediadeploy.protocol.sip_options import Datagrams, ProbeError
 
 MAGIC = 0x2112A442
 BINDING, ALLOCATE, REFRESH = 0x0001, 0x0003, 0x0004
