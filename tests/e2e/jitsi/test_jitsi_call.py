@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,10 +60,13 @@ def test_a_baresip_and_a_browser_see_and_hear_each_other(meeting: Meeting) -> No
     print(f"answered after {setup_s * 1000:.0f} ms")
 
 
-def test_a_terminal_is_in_the_room_by_its_name_with_sound_and_picture_both_ways(meeting: Meeting) -> None:
+def test_a_terminal_is_in_the_room_by_its_name_with_sound_and_picture_both_ways(
+    meeting: Meeting, pictures: Path
+) -> None:
     with meeting.browser("Grace", "Named-Room") as grace, meeting.terminal("named-room") as terminal:
         wait_both_ways(grace, terminal, meeting, colour=RED)
         assert [one["name"] for one in grace.seen[-1]["participants"]] == ["Room 101"]
+        grace.screenshot(pictures / "jitsi-room.png")
         _print_times("the browser's own choice of codec", grace, terminal)
 
 
