@@ -11,7 +11,7 @@ from functools import partial
 
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.lease import Mark
-from sipmediadeploy.scaler.loop import Report, Scaler
+from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.main import MakeDocument, make_scaler
 from sipmediadeploy.scaler.model import MAX_CREATIONS, SURGE, Action, Target
 from sipmediadeploy.scaler.plan import limits
@@ -80,10 +80,12 @@ class Theatre:
             name,
             world,
             world,
-            event,
-            report,
-            lambda what: self.say(name, what),
-            address_silent_s=world.address_silent_s,
+            Hooks(
+                event=event,
+                report=report,
+                told=lambda what: self.say(name, what),
+                address_silent_s=world.address_silent_s,
+            ),
         )
 
     def say(self, who: str, what: str) -> None:

@@ -12,7 +12,7 @@ from sipmediadeploy.protocol.agent import State
 from sipmediadeploy.protocol.client import Agents
 from sipmediadeploy.protocol.scaler import View
 from sipmediadeploy.providers.base import Provider, ProviderError, ReplicaRecord
-from sipmediadeploy.scaler.act import Authority, Executor
+from sipmediadeploy.scaler.act import Authority, Event, Executor
 from sipmediadeploy.scaler.health import Prober
 from sipmediadeploy.scaler.lease import Lease
 from sipmediadeploy.scaler.metrics import NOTHING_SEEN, Sight
@@ -52,6 +52,32 @@ class Report:
     sight: Sight = NOTHING_SEEN
 
 
+def _not_timed(_role: Role, _seconds: float | None) -> None:
+    pass
+
+
+def _not_watched(_role: Role) -> float | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a scaler tells others, and asks them."""
+
+    event: Event
+    """Told of each action."""
+    report: Callable[[Report], None]
+    """Called after each step."""
+    told: Callable[[str], None]
+    """Hears of the lease."""
+    unwanted: Callable[[], frozenset[str]] = frozenset
+    """The ids of replicas that operators want replaced."""
+    timed: Callable[[Role, float | None], None] = _not_timed
+    """See :class:`~sipmediadeploy.scaler.health.Prober`."""
+    address_silent_s: Callable[[Role], float | None] = _not_watched
+    """See :class:`~sipmediadeploy.scaler.address_watch.AddressWatch`."""
+
+
 class Scaler:
     """Runs the steps of one scaler replica."""
 
@@ -61,28 +87,19 @@ class Scaler:
         provider: Provider,
         agents: Agents,
         executor: Callable[[Authority], Executor],
-        report: Callable[[Report], None],
-        told: Callable[[str], None],
-        unwanted: Callable[[], frozenset[str]] = frozenset,
-        timed: Callable[[Role, float | None], None] = lambda _role, _seconds: None,
-        address_silent_s: Callable[[Role], float | None] = lambda _role: None,
+        hooks: Hooks,
     ) -> None:
-        """``executor`` makes one, ``report`` is called after each step, ``told`` hears of the lease;
-        ``unwanted``: the ids of replicas that operators want replaced; ``timed``: see ``health.Prober``;
-        ``address_silent_s``: see ``address_watch.AddressWatch``.
-        """
+        """``executor`` makes one that acts by the given authority."""
         self._target = target
         self._provider = provider
-        self.lease = Lease(provider.lease(), target.own_name, self._highest_term, told)
+        self.lease = Lease(provider.lease(), target.own_name, self._highest_term, hooks.told)
         self._executor = executor(self.lease)
-        self._report = report
-        self._unwanted = unwanted
-        self._address_silent_s = address_silent_s
+        self._hooks = hooks
         self._problems: tuple[str, ...] = ()
         self._underway: tuple[Underway, ...] = ()
         self._wake = asyncio.Event()
         self._hurry = False
-        self._prober = Prober(agents, self._turned_bad, timed)
+        self._prober = Prober(agents, self._turned_bad, hooks.timed)
         self._records: tuple[ReplicaRecord, ...] = ()
         self._stopped_since: dict[str, float] = {}
         self._read_at: float | None = None
@@ -177,7 +194,7 @@ class Scaler:
         else:
             self._memory = Memory()
         self._problems, lease = problems, self.lease
-        self._report(
+        self._hooks.report(
             Report(
                 leading,
                 lease.leader,
@@ -206,14 +223,14 @@ class Scaler:
             Replica(record, self._prober.probe(record.id), self._stopped_since.get(record.id))
             for record in self._records
         )
-        silence = {role: self._address_silent_s(role) for role in SERVICE_ADDRESS_ROLES}
+        silence = {role: self._hooks.address_silent_s(role) for role in SERVICE_ADDRESS_ROLES}
         return Observation(
             _now(),
             replicas,
             self._read_at,
             self._read_error,
             {role: seconds for role, seconds in silence.items() if seconds is not None},
-            self._unwanted(),
+            self._hooks.unwanted(),
         )
 
     def _highest_term(self) -> int | None:

@@ -27,13 +27,13 @@ from sipmediadeploy.protocol.scaler import ScalerClient, operator_token
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
 from sipmediadeploy.providers.base import Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
-from sipmediadeploy.scaler.act import Authority, Event, Executor
+from sipmediadeploy.scaler.act import Authority, Executor
 from sipmediadeploy.scaler.address_watch import AddressWatch
 from sipmediadeploy.scaler.api import copy_journals, served
 from sipmediadeploy.scaler.commands import unwanted
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.journal import Journal
-from sipmediadeploy.scaler.loop import Report, Scaler
+from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.metrics import Metrics
 from sipmediadeploy.scaler.model import SURGE, Action, Target
 from sipmediadeploy.stack import Limits, Role, Stack, StackError
@@ -52,12 +52,7 @@ def make_scaler(
     own_name: str,
     provider: Provider,
     agents: Agents,
-    event: Event,
-    report: Callable[[Report], None],
-    told: Callable[[str], None],
-    unwanted: Callable[[], frozenset[str]] = frozenset,
-    timed: Callable[[Role, float | None], None] = lambda _role, _seconds: None,
-    address_silent_s: Callable[[Role], float | None] = lambda _role: None,
+    hooks: Hooks,
 ) -> tuple[Scaler, Target, MakeDocument]:
     """A scaler for ``stack``, what it wants, and how it makes documents."""
 
@@ -74,10 +69,11 @@ def make_scaler(
     )
 
     def executor(authority: Authority) -> Executor:
-        return Executor(provider, agents, authority, document, lambda role: limits_of(stack, role), event)
+        return Executor(
+            provider, agents, authority, document, lambda role: limits_of(stack, role), hooks.event
+        )
 
-    scaler = Scaler(target, provider, agents, executor, report, told, unwanted, timed, address_silent_s)
-    return scaler, target, document
+    return Scaler(target, provider, agents, executor, hooks), target, document
 
 
 def called_addresses(stack: Stack, subnet: IPv4Network) -> dict[Role, tuple[IPv4Address, int]]:
@@ -196,7 +192,6 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     journal, metrics = Journal(document.name), Metrics()
-
     watch = AddressWatch(called_addresses(stack, service.subnet))
 
     def event(phase: str, action: Action, error: str) -> None:
@@ -217,12 +212,14 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
             document.name,
             provider,
             agents,
-            event,
-            Reporter(journal, metrics),
-            journal.event,
-            partial(unwanted, journal),
-            metrics.probe,
-            watch.silent_s,
+            Hooks(
+                event=event,
+                report=Reporter(journal, metrics),
+                told=journal.event,
+                unwanted=partial(unwanted, journal),
+                timed=metrics.probe,
+                address_silent_s=watch.silent_s,
+            ),
         )
         journal.event("scaler starts", stack=stack.name, version=service.image_version)
         copying = asyncio.create_task(copy_journals(scaler, journal, others))
@@ -254,7 +251,7 @@ def main() -> int:
         return 2
     try:
         asyncio.run(serve(document, document.service))
-    except ProviderError as e:
+    except (ProviderError, OSError) as e:
         print(f"scaler: {e}", file=sys.stderr)
         return 2
     return 0
