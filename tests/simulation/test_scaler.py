@@ -257,6 +257,24 @@ def test_a_leader_that_is_cut_off_from_the_api_stops_and_another_follows() -> No
     run(scene())
 
 
+def test_a_leader_that_hears_few_lets_another_one_lead() -> None:
+    async def scene() -> None:
+        theatre = Theatre(stack(), 16)
+        async with theatre.going() as world:
+            await theatre.until("the stack comes up", 60)
+            (old,) = theatre.leaders()
+            world.cuts |= {(old.process.name, id_) for id_ in world.machines if id_ != old.machine.record.id}
+            gateway = world.of(Role.GATEWAY)[0]
+            world.stop(gateway)
+            await theatre.live(15)
+            (new,) = theatre.leaders()
+            assert new is not old
+            await theatre.live(15)
+            assert any(m.takes_calls(world.now) for m in world.of(Role.GATEWAY)), "nothing was replaced"
+
+    run(scene())
+
+
 def test_a_pause_outlives_the_leader_that_heard_of_it() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 13)

@@ -7,6 +7,7 @@ agent was read after it ended. One that failed stays, too, until its backoff is 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,6 +61,11 @@ Event = Callable[[str, Action, str], None]
 """Told of each action: 'started', 'done', 'failed' or 'dropped', the action, and what went wrong."""
 
 
+def some_jitter() -> float:
+    """0.75 to 1.25: who failed together need not try again together."""
+    return random.uniform(0.75, 1.25)  # noqa: S311
+
+
 @dataclass(slots=True)
 class _Entry:
     action: Action
@@ -79,8 +85,12 @@ class Executor:
         document: Callable[[Role, int, str], ReplicaDocument],
         limits: Callable[[Role], Limits],
         event: Event,
+        jitter: Callable[[], float] = some_jitter,
     ) -> None:
-        """``document`` makes a new replica's document, ``limits`` gives a role's resource limits."""
+        """``document`` makes a new replica's document, ``limits`` gives a role's resource limits; a pause
+        after a failure is multiplied by ``jitter``.
+        """
+        self._jitter = jitter
         self._provider = provider
         self._agents = agents
         self._authority = authority
@@ -145,7 +155,7 @@ class Executor:
             counter = (action.kind, action.role if action.kind is Kind.CREATE else action.replica_id)
             failures = self._failures[counter] = self._failures.get(counter, 0) + 1
             longest = _LONGEST_BACKOFF_S.get(action.kind, _LONGEST_ORDER_BACKOFF_S)
-            entry.retry_at = clock() + min(2.0 ** (failures - 1), longest)
+            entry.retry_at = clock() + min(2.0 ** (failures - 1), longest) * self._jitter()
             error = str(e) or f"not done within {limit:.0f} s"
             self._event("failed", action, error)
         else:

@@ -12,7 +12,7 @@ from sipmediadeploy.protocol.agent import State
 from sipmediadeploy.protocol.client import Agents
 from sipmediadeploy.protocol.scaler import View
 from sipmediadeploy.providers.base import Provider, ProviderError, ReplicaRecord
-from sipmediadeploy.scaler.act import Authority, Event, Executor
+from sipmediadeploy.scaler.act import Authority, Event, Executor, some_jitter
 from sipmediadeploy.scaler.health import Prober
 from sipmediadeploy.scaler.lease import Lease
 from sipmediadeploy.scaler.metrics import NOTHING_SEEN, Sight
@@ -28,7 +28,7 @@ from sipmediadeploy.scaler.model import (
     condition,
     is_running,
 )
-from sipmediadeploy.scaler.plan import plan
+from sipmediadeploy.scaler.plan import plan, silent_at_once
 from sipmediadeploy.stack import Role
 
 STEP_S = 0.5
@@ -74,6 +74,8 @@ class Hooks:
     """The ids of replicas that operators want replaced."""
     timed: Callable[[Role, float | None], None] = _not_timed
     """See :class:`~sipmediadeploy.scaler.health.Prober`."""
+    jitter: Callable[[], float] = some_jitter
+    """See :class:`~sipmediadeploy.scaler.act.Executor`."""
     address_silent_s: Callable[[Role], float | None] = _not_watched
     """See :class:`~sipmediadeploy.scaler.address_watch.AddressWatch`."""
 
@@ -109,6 +111,8 @@ class Scaler:
         self._looked_round = False
         """Every replica was asked once: the highest term is known, and who is silent."""
         self._memory = Memory()
+        self._deaf_since: float | None = None
+        self._handed_over_at: float | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Step until ``stop`` is set; then let what runs end, and hand the lease over."""
@@ -117,7 +121,7 @@ class Scaler:
         try:
             while not stop.is_set():
                 await self._read_inventory()
-                self._step()
+                await self._let_another_lead(self._step())
                 await self._pause(stopping)
         finally:
             stopping.cancel()
@@ -177,7 +181,22 @@ class Scaler:
             return "the same is under way already"
         return await asyncio.shield(task)
 
-    def _step(self) -> None:
+    async def _let_another_lead(self, observation: Observation) -> None:
+        """A leader that hears few may be the broken part: another scaler may hear more."""
+        now, timing = observation.now, self._target.timing
+        silent, known = silent_at_once(self._target, observation)
+        if not (self.lease.leads and silent):
+            self._deaf_since = None
+            return
+        if self._deaf_since is None:
+            self._deaf_since = now
+        others = [r for r in self._records if r.role is Role.SCALER and is_running(r)]
+        lately = self._handed_over_at is not None and now - self._handed_over_at < timing.hand_over_again
+        if len(others) > 1 and not lately and now - self._deaf_since >= timing.hand_over:
+            self._deaf_since, self._handed_over_at = None, now
+            await self.lease.release(f"{silent} of {known} replicas are silent, and another may hear more")
+
+    def _step(self) -> Observation:
         began, observation = time.perf_counter(), self._observe()
         leading = self.lease.leads
         problems: tuple[str, ...] = ()
@@ -205,6 +224,7 @@ class Scaler:
                 self._sight(observation, time.perf_counter() - began),
             )
         )
+        return observation
 
     def _sight(self, observation: Observation, step_s: float) -> Sight:
         conditions: Counter[tuple[Role, Condition]] = Counter()

@@ -69,9 +69,8 @@ def make_scaler(
     )
 
     def executor(authority: Authority) -> Executor:
-        return Executor(
-            provider, agents, authority, document, lambda role: limits_of(stack, role), hooks.event
-        )
+        limits = partial(limits_of, stack)
+        return Executor(provider, agents, authority, document, limits, hooks.event, hooks.jitter)
 
     return Scaler(target, provider, agents, executor, hooks), target, document
 

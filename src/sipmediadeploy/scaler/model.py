@@ -40,6 +40,10 @@ class Timing:
     """One that has a holder and does not answer for so long is moved to another replica."""
     address_again: float = 60.0
     """It is moved for that reason once in so long: what did not help need not be repeated at once."""
+    hand_over: float = 6.0
+    """A leader that has not heard most replicas for so long lets another scaler try."""
+    hand_over_again: float = 60.0
+    """It does so once in so long: perhaps nobody hears them."""
     inventory_stale: float = 15.0
     """An inventory older than this is no ground for creating or deleting."""
 

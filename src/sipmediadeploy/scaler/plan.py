@@ -84,12 +84,19 @@ def blindness(target: Target, observation: Observation) -> str | None:
         return f"the inventory can't be read: {observation.inventory_error or 'not read yet'}"
     if all(replica.name != target.own_name for replica in observation.replicas):
         return f"the inventory does not list {target.own_name}, this scaler itself"
+    silent, known = silent_at_once(target, observation)
+    if silent:
+        return f"{silent} of {known} replicas are silent at once"
+    return None
+
+
+def silent_at_once(target: Target, observation: Observation) -> tuple[int, int]:
+    """How many replicas are silent, and of how many, when that is most of them; else no silent ones."""
     known = [r for r in observation.replicas if r.name != target.own_name and is_running(r.record)]
     known = [r for r in known if r.probe.answered_at is not None]
-    silent = [r for r in known if r.probe.silent_for(now) >= timing.silent / 2]
-    if len(silent) >= 2 and 2 * len(silent) > len(known):
-        return f"{len(silent)} of {len(known)} replicas are silent at once"
-    return None
+    silent = [r for r in known if r.probe.silent_for(observation.now) >= target.timing.silent / 2]
+    most = len(silent) >= 2 and 2 * len(silent) > len(known)
+    return (len(silent) if most else 0), len(known)
 
 
 def gateway_list(pool: Pool) -> Gateways:
