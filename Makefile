@@ -1,5 +1,5 @@
 # Thin on purpose: every target calls a program that can be called by hand.
-.PHONY: up down status test test-unit test-jitsi soak lint format lock bench bench-call-cost bench-jitsi-call clean-machine
+.PHONY: up down status test test-unit test-jitsi soak lint format lock bench bench-call-cost bench-failover bench-scale bench-jitsi-call clean-machine
 
 up:            ## install what is missing, build the images, bring the stack up
 	./smd up
@@ -33,10 +33,16 @@ format:        ## put everything into the project's format
 lock:          ## resolve the dependencies again
 	tests/run lock
 
-bench: bench-call-cost  ## print the project's figures (bench-jitsi-call needs a Jitsi installed)
+bench: bench-call-cost bench-failover bench-scale  ## print the project's figures (bench-jitsi-call needs a Jitsi installed)
 
 bench-call-cost:
 	tests/run bench call_cost
+
+bench-failover:
+	tests/run bench failover
+
+bench-scale:
+	tests/run bench scale
 
 bench-jitsi-call:
 	tests/run bench jitsi_call
