@@ -171,13 +171,27 @@ class FixedPool(_Strict):
     limits: Limits = Limits()
 
 
+def _spare(value: object) -> object:
+    """Raises ValueError: neither a number of places nor a share."""
+    number = type(value) is int and 0 <= value <= 1024
+    share = isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,2}%", value) is not None
+    if not number and not share:
+        raise ValueError("a number of places from 0 to 1024, or a share such as '25%'")
+    return value
+
+
+Spare = Annotated[int | str, BeforeValidator(_spare)]
+
+
 class GatewayPool(_Strict):
     """The gateways: between ``min`` and ``max`` replicas, each of which takes ``calls`` calls."""
 
     min: Annotated[Integer, Field(ge=1, le=128)] = 1
     max: Annotated[Integer, Field(ge=1, le=128)] = 4
     calls: Annotated[Integer, Field(ge=1, le=64)] = 4
-    spare: Annotated[Integer, Field(ge=0, le=1024, description="free call places to keep ready")] = 2
+    spare: Annotated[
+        Spare, Field(description="free call places to keep ready: a number, or a share of the calls ('25%')")
+    ] = 2
     cooldown_s: Annotated[Number, Field(ge=0, le=86_400)] = 300.0
     limits: Limits = Limits(cpus=2.0, memory_mib=1024)
 

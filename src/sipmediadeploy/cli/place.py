@@ -63,7 +63,7 @@ provider: docker
 #     min: 1                # gateways at least
 #     max: 4                # and at most
 #     calls: 4              # calls that each takes
-#     spare: 2              # free places to keep ready
+#     spare: 2              # free places to keep ready, or a share of the calls: '25%'
 #     cooldown_s: 300       # a gateway must have been too many for so long before it goes
 #     limits: {{cpus: 2, memory_mib: 1024}}
 """

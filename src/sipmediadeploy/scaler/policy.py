@@ -12,7 +12,14 @@ Demand = tuple[tuple[float, int], ...]
 
 def gateways_needed(pool: GatewayPool, calls: int) -> int:
     """How many gateways take ``calls`` calls and keep ``spare`` places free, within ``min`` and ``max``."""
-    return min(max(ceil((calls + pool.spare) / pool.calls), pool.min), pool.max)
+    return min(max(ceil((calls + spare_places(pool.spare, calls)) / pool.calls), pool.min), pool.max)
+
+
+def spare_places(spare: int | str, calls: int) -> int:
+    """How many places are to be free: a number, or a share of ``calls`` ('25%'), rounded up."""
+    if isinstance(spare, int):
+        return spare
+    return ceil(calls * int(spare.removesuffix("%")) / 100)
 
 
 def remember(demand: Demand, now: float, needed: int, window: float) -> Demand:

@@ -234,6 +234,11 @@ def test_the_number_of_gateways_keeps_places_free_within_its_bounds(calls: int, 
     assert policy.gateways_needed(GatewayPool(min=1, max=4, calls=2, spare=1), calls) == needed
 
 
+@pytest.mark.parametrize(("calls", "needed"), [(0, 1), (1, 1), (2, 2), (4, 3), (8, 5), (100, 63)])
+def test_a_share_of_the_calls_can_be_kept_free(calls: int, needed: int) -> None:
+    assert policy.gateways_needed(GatewayPool(min=1, max=100, calls=2, spare="25%"), calls) == needed
+
+
 def test_the_demand_remembers_its_peak_for_the_window() -> None:
     demand: policy.Demand = ()
     for at, needed in [(0.0, 2), (10.0, 4), (20.0, 3), (30.0, 1)]:
