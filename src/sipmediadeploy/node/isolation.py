@@ -17,6 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 ANSWER_S = 0.4
+LATE_S = 0.2
 EVERY_S, AGAIN_S = 0.5, 0.1
 """After a round in which somebody answered, and in which nobody did."""
 STRANGERS_EVERY = 20
@@ -56,14 +57,22 @@ class Witnesses:
             await asyncio.sleep(EVERY_S if heard else AGAIN_S)
 
     async def round(self) -> bool:
-        """Ask everybody once; whether somebody answered."""
-        strangers = self._rounds % STRANGERS_EVERY == 0
+        """Ask everybody once; whether somebody answered.
+
+        A round in which this process was not run in time shows nothing: its time limits were over, not the
+        others' answers missing.
+        """
+        clock = asyncio.get_running_loop().time
+        began, strangers = clock(), self._rounds % STRANGERS_EVERY == 0
         asked = [target for target in self._targets if strangers or target in self._witnesses]
         self._rounds += 1
         answered = await asyncio.gather(*(self._ask(target) for target in asked))
         heard = {target for target, answer in zip(asked, answered, strict=True) if answer}
         self._witnesses |= heard
-        self._silent_rounds = 0 if heard else self._silent_rounds + 1
+        if heard:
+            self._silent_rounds = 0
+        elif clock() - began <= ANSWER_S + LATE_S:
+            self._silent_rounds += 1
         return bool(heard)
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 from ipaddress import IPv4Address
 
-from sipmediadeploy.node.isolation import STRANGERS_EVERY, Target, Witnesses, answers, default_gateway
+from sipmediadeploy.node.isolation import (
+    ANSWER_S,
+    LATE_S,
+    STRANGERS_EVERY,
+    Target,
+    Witnesses,
+    answers,
+    default_gateway,
+)
 from sipmediadeploy.node.roles.keepalived import ISOLATED_S, RELEASE, SICK, election_value
 
 GATEWAY, PEER, NOBODY = ((IPv4Address(f"198.18.0.{n}"), 9) for n in (1, 2, 3))
@@ -19,9 +27,11 @@ class Network:
     def __init__(self, *there: Target) -> None:
         self.there = set(there)
         self.asked: list[Target] = []
+        self.takes_s = 0.0
 
     async def ask(self, target: Target) -> bool:
         self.asked.append(target)
+        await asyncio.sleep(self.takes_s)
         return target in self.there
 
 
@@ -36,6 +46,17 @@ async def test_it_is_cut_off_when_all_who_answered_before_are_silent_twice() -> 
     assert witnesses.isolated
     network.there.add(PEER)
     await witnesses.round()
+    assert not witnesses.isolated
+
+
+async def test_a_round_for_which_it_had_no_time_proves_nothing() -> None:
+    network = Network(GATEWAY, PEER)
+    witnesses = Witnesses([GATEWAY, PEER], network.ask)
+    await witnesses.round()
+    network.there.clear()
+    network.takes_s = ANSWER_S + LATE_S + 0.1
+    for _ in range(3):
+        await witnesses.round()
     assert not witnesses.isolated
 
 
