@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 _QUICK_S = 0.1
 """After a miss: the second one comes so soon. Also how often the election's number is looked at."""
-_SERVICES_S = 2.0
+_SERVICES_S, _STOPPED_LOOKS = 2.0, 3
 _ADDRESS_LIMIT_S = 15.0
 
 
@@ -60,6 +60,8 @@ class Agent:
         self._orders = asyncio.Lock()
         self._pids: dict[str, int] = {}
         self.restarts: dict[str, int] = dict.fromkeys(role.services, 0)
+        self._stopped: dict[str, int] = {}
+        """By service: in how many looks in a row it was found stopped."""
         self._witnesses = Witnesses(_neighbours(document))
 
     async def start_services(self) -> None:
@@ -215,7 +217,20 @@ class Agent:
                     log.warning("service was restarted", service=service, pid=pid)
                 if pid is not None:
                     self._pids[service] = pid
+                    await self._end_stopped(service, pid)
             await asyncio.sleep(_SERVICES_S)
+
+    async def _end_stopped(self, service: str, pid: int) -> None:
+        """A service that is stopped whenever it is looked at is so for good: its supervisor sees it alive.
+
+        A stopped keepalived keeps the service address that another replica holds by now.
+        """
+        looks = self._stopped.get(service, 0) + 1 if machine.is_stopped(pid) else 0
+        self._stopped[service] = looks
+        if looks >= _STOPPED_LOOKS:
+            log.warning("service is stopped, and killed", service=service, pid=pid)
+            with suppress(SupervisorError):
+                await self._supervisor.kill(service)
 
     async def _stand_for_election(self) -> None:
         written: int | None = None

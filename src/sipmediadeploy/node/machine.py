@@ -45,6 +45,19 @@ def write_files(files: dict[Path, RenderedFile]) -> bool:
     return restart
 
 
+def is_stopped(pid: int, proc: Path = Path("/proc")) -> bool:
+    """Whether the process, or a child of it, is stopped (SIGSTOP, a debugger): it lives and does nothing."""
+    for stat in proc.glob("[0-9]*/stat"):
+        try:
+            # After the command's name, which is in parentheses and may contain anything (proc(5)).
+            state, parent = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:2]
+        except (OSError, ValueError):  # it has ended just now
+            continue
+        if state in ("T", "t") and str(pid) in (stat.parent.name, parent):
+            return True
+    return False
+
+
 def interface_of(address: IPv4Address) -> str | None:
     """The name of the interface whose first address is ``address``; None when there is none (yet)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -41,6 +41,10 @@ class Supervisor(Protocol):
         """Stop the service and start it again. Raises SupervisorError like :meth:`start`."""
         ...
 
+    async def kill(self, service: str) -> None:
+        """End it by SIGKILL; it is started again. Raises SupervisorError like :meth:`start`."""
+        ...
+
     async def status(self, service: str) -> ServiceStatus:
         """Raises SupervisorError like :meth:`start`."""
         ...
@@ -67,6 +71,10 @@ class S6:
     async def restart(self, service: str) -> None:
         """See :class:`Supervisor`."""
         await _run("s6-svc", "-r", str(self._directory(service)))
+
+    async def kill(self, service: str) -> None:
+        """See :class:`Supervisor`."""
+        await _run("s6-svc", "-k", str(self._directory(service)))
 
     async def status(self, service: str) -> ServiceStatus:
         """See :class:`Supervisor`."""

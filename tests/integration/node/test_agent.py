@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -194,6 +195,16 @@ async def test_a_crashed_service_is_seen_restarted_and_counted(running: Running,
     await until(lambda: running.agent.status().state is State.READY)
 
 
+async def test_a_service_that_stays_stopped_is_killed_and_started_again(running: Running, s6: S6) -> None:
+    """A stopped keepalived held its address for good, beside the replica that had taken it over."""
+    pid = (await s6.status("responder")).pid
+    assert pid is not None
+    await until(lambda: "responder" in running.agent._pids)
+    os.kill(pid, signal.SIGSTOP)
+    await until(lambda: running.agent.restarts["responder"] == 1, 15)
+    await until(lambda: running.agent.status().state is State.READY)
+
+
 async def test_a_service_that_is_silent_with_its_port_open_gives_the_address_up_within_a_second_or_so(
     running: Running, s6: S6
 ) -> None:
@@ -208,7 +219,8 @@ async def test_a_service_that_is_silent_with_its_port_open_gives_the_address_up_
         assert running.agent.status().state is State.FAILED
         await until(lambda: running.health_file.read_text() == "-120\n", 3.0)
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # it was killed for being stopped
+            os.kill(pid, signal.SIGCONT)
     await until(lambda: running.health_file.read_text() == "0\n")
 
 
