@@ -23,6 +23,7 @@ from sipmediadeploy.providers.lease import LeaseGone, LeaseRecord, LeaseTaken, M
 from sipmediadeploy.stack import Role
 
 _TIMEOUT_S = 3
+_MEMORY = 16 * 1024 * 1024
 _BASE, _COUNTERS = 16, 60_000
 """CPU shares go from 2 to 262,144: sixteen, and four for each value of the counter."""
 
@@ -100,10 +101,18 @@ class DockerLeaseStore:
             labels.TERM: str(term),
         }
         api = client.api
-        shares = api.create_host_config(cpu_shares=shares_of(mark), network_mode="none")
+        # Should anybody start it, it can do nothing.
+        confined = api.create_host_config(
+            cpu_shares=shares_of(mark),
+            network_mode="none",
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit=_MEMORY,
+            memswap_limit=_MEMORY,
+        )
         try:
             made = api.create_container(
-                self._image, command=["/bin/false"], name=self._name, labels=marks, host_config=shares
+                self._image, command=["/bin/false"], name=self._name, labels=marks, host_config=confined
             )
         except ImageNotFound:
             raise ProviderError(f"image {self._image} is missing: smd up builds it") from None
