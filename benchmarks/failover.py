@@ -14,14 +14,12 @@ import math
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.e2e.faults import FAULTS, Replica, mend
-from tests.e2e.running import RunningStack, eventually
-from tests.e2e.sip_probe import SipProbe
+from tests.e2e.faults import FAULTS, gap_after
+from tests.e2e.running import RunningStack
 
 from benchmarks.running import ROOT
 
@@ -31,7 +29,7 @@ domain: bench.example.org
 pools:
   gateway: {min: 1, max: 1}
 """
-_BEFORE_S, _AFTER_S = 1.0, 8.0
+_AFTER_S = 8.0
 _WHOLE_S = 150.0
 
 
@@ -44,21 +42,6 @@ class FaultRow:
     p50_s: float
     p99_s: float
     max_s: float
-
-
-def measure(stack: RunningStack, name: str) -> float:
-    """Break the active Kamailio's replica; the longest gap between two answers, in seconds."""
-    stack.wait_whole(_WHOLE_S)
-    broken = Replica(str(stack.active("kamailio")["id"]), stack.network)
-    with SipProbe(stack.service_address("kamailio")) as probe:
-        eventually(lambda: probe.answered > _BEFORE_S / 0.05 / 2, 20, "the service address answers")
-        FAULTS[name](broken)
-        time.sleep(_AFTER_S)  # what is measured: it would show a second gap, too
-        answered = probe.answered
-        eventually(lambda: probe.answered > answered, 30, f"the service address answers after {name}")
-        gap = probe.longest_gap_s()
-    mend(name, broken)
-    return gap
 
 
 def row_of(name: str, gaps: Sequence[float]) -> FaultRow:
@@ -84,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(stack.smd("up", timeout=1200), file=sys.stderr)
         for name in args.faults:
-            gaps = [measure(stack, name) for _ in range(args.runs)]
+            gaps = []
+            for _ in range(args.runs):
+                stack.wait_whole(_WHOLE_S)
+                gaps.append(gap_after(stack, name, _AFTER_S))
             rows.append(row_of(name, gaps))
             print(f"{name}: {', '.join(f'{gap:.2f}' for gap in gaps)} s", file=sys.stderr, flush=True)
     except (AssertionError, OSError, subprocess.SubprocessError) as e:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from tests.e2e.running import RunningStack, eventually
+from tests.e2e.sip_probe import SipProbe
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +85,20 @@ def mend(name: str, replica: Replica) -> None:
     """Put right by hand what would stay broken, as an operator would."""
     if name == "container-paused":
         subprocess.run(["docker", "unpause", replica.container], check=False, capture_output=True)
+
+
+def gap_after(stack: RunningStack, name: str, watched_s: float) -> float:
+    """Break the active Kamailio's replica; the longest time, in seconds, between two answers to a caller.
+
+    It is watched for ``watched_s``: a second gap would show, too.
+    """
+    broken = Replica(str(stack.active("kamailio")["id"]), stack.network)
+    with SipProbe(stack.service_address("kamailio")) as probe:
+        eventually(lambda: probe.answered > 20, 10, "the service address answers")
+        FAULTS[name](broken)
+        time.sleep(watched_s)
+        answered = probe.answered
+        eventually(lambda: probe.answered > answered + 5, 15, f"the service address answers after {name}")
+        gap = probe.longest_gap_s()
+    mend(name, broken)
+    return gap

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from tests.e2e.faults import FAULTS, Replica, mend
-from tests.e2e.running import RunningStack, eventually
-from tests.e2e.sip_probe import SipProbe
+from tests.e2e.faults import gap_after
+from tests.e2e.running import RunningStack
 
 pytestmark = pytest.mark.e2e
 LIMIT_S = 5.0
@@ -30,15 +27,7 @@ LIMIT_S = 5.0
 )
 def test_the_service_address_answers_again(stack: RunningStack, fault: str) -> None:
     stack.wait_whole(150)
-    broken = Replica(str(stack.active("kamailio")["id"]), stack.network)
-    with SipProbe(stack.service_address("kamailio")) as probe:
-        eventually(lambda: probe.answered > 20, 10, "the service address answers")
-        FAULTS[fault](broken)
-        time.sleep(LIMIT_S)  # a second gap would show, too
-        answered = probe.answered
-        eventually(lambda: probe.answered > answered + 5, 15, f"the service address answers after {fault}")
-        gap = probe.longest_gap_s()
-    mend(fault, broken)
+    gap = gap_after(stack, fault, LIMIT_S)
     print(f"{fault}: {gap:.2f} s")
     assert gap < LIMIT_S
     stack.wait_whole(150)

@@ -131,7 +131,7 @@ class Lease:
             await self._write(self._mine)
 
     async def release(self, why: str) -> None:
-        """Hand the lease over at once; nothing may be under way any more. Never raises."""
+        """Hand the lease over at once; what was sent before may still take effect. Never raises."""
         mine, self._mine = self._mine, None
         if mine is None:
             return

@@ -184,8 +184,8 @@ class Scaler:
     async def _let_another_lead(self, observation: Observation) -> None:
         """A leader that hears few may be the broken part: another scaler may hear more."""
         now, timing = observation.now, self._target.timing
-        silent, known = silent_at_once(self._target, observation)
-        if not (self.lease.leads and silent):
+        silent, known = silent_at_once(self._target, observation) if self.lease.leads else (0, 0)
+        if not silent:
             self._deaf_since = None
             return
         if self._deaf_since is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -20,6 +19,7 @@ from sipmediadeploy.scaler.loop import Scaler
 from sipmediadeploy.scaler.metrics import Metrics
 from sipmediadeploy.scaler.model import Action
 from sipmediadeploy.stack import Role
+from tests.integration.jitsi.prosody_server import free_port
 
 TOKEN = "the operators' token"
 
@@ -70,12 +70,6 @@ class FakeScaler:
     async def order(self, action: Action, others: list[ReplicaRecord]) -> str:
         self.orders.append((action, [other.name for other in others]))
         return self.error
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
