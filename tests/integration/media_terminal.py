@@ -76,7 +76,7 @@ class Terminal:
         self._codec, self._pli, self._fir, self._video = codec, pli, fir, colour is not None
         self._sockets = {name: bind() for name in ("audio", "artcp", "video", "vrtcp")}
         self.gateway = gateway or free_ports()
-        self.keyframes_sent = self.keyframes_received = self.frames_received = 0
+        self.frames_sent = self.keyframes_sent = self.frames_received = self.keyframes_received = 0
         self._pipeline = Gst.parse_launch(self._description(tone, colour or RED))
         rtpbin = self.element("rtp")
         rtpbin.connect("request-pt-map", self._caps)
@@ -254,6 +254,7 @@ class Terminal:
             pad.link(sink)
 
     def _sent(self, _pad: Any, info: Any) -> Any:
+        self.frames_sent += 1
         self.keyframes_sent += not info.get_buffer().has_flags(Gst.BufferFlags.DELTA_UNIT)
         return Gst.PadProbeReturn.OK
 
