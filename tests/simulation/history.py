@@ -35,6 +35,10 @@ def trouble(world: World) -> None:
     elif victim is not None and chance() < 0.02:
         victim.reachable = not victim.reachable
     elif victim is not None and chance() < 0.01:
+        victim.agent_dead = not victim.agent_dead
+    elif victim is not None and chance() < 0.01:
+        victim.hears_nobody = not victim.hears_nobody
+    elif victim is not None and chance() < 0.01:
         victim.broken = not victim.broken
     elif victim is not None and chance() < 0.005:
         world.vanish(victim)
@@ -104,4 +108,4 @@ def calm(theatre: Theatre) -> None:
     world.api_lies = world.api_slow_s = world.probes_lost = 0.0
     world.cuts.clear()
     for machine in world.machines.values():
-        machine.reachable = True
+        machine.reachable, machine.agent_dead, machine.hears_nobody = True, False, False

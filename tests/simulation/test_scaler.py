@@ -62,6 +62,45 @@ def test_a_silent_gateway_is_replaced_soon_and_keeps_its_calls_for_ten_minutes()
     run(scene())
 
 
+def test_a_gateway_whose_service_answers_without_its_agent_is_replaced_and_not_deleted() -> None:
+    async def scene() -> None:
+        current = Theatre(stack(), 1)
+        async with current.going() as world:
+            await current.until("the stack comes up", 60)
+            lost = world.of(Role.GATEWAY)[0]
+            lost.calls, lost.agent_dead = 1, True
+            await asyncio.sleep(20)
+            assert any(m.takes_calls(world.now) for m in world.of(Role.GATEWAY) if m is not lost)
+            assert any("its service answers" in problem for problem in current.report.problems)
+            await asyncio.sleep(1000)
+            assert lost.record.id in world.machines, "it may have calls"
+            lost.reachable = False
+            lost.calls = 0
+            await asyncio.sleep(650)
+            assert lost.record.id not in world.machines
+
+    run(scene())
+
+
+def test_of_two_holders_of_an_address_one_gives_it_up_and_is_replaced() -> None:
+    async def scene() -> None:
+        theatre = Theatre(stack(), 14)
+        async with theatre.going() as world:
+            await theatre.until("the stack comes up", 60)
+            await theatre.live(2)
+            (second,) = [m for m in world.of(Role.KAMAILIO) if not m.active]
+            second.hears_nobody = True
+            await theatre.live(3)
+            assert second.active, "two that hear each other settle it by themselves"
+            await theatre.live(7)
+            assert len([m for m in world.of(Role.KAMAILIO) if m.active]) == 1
+            await theatre.live(60)
+            assert len(world.of(Role.KAMAILIO)) == 2
+            assert len([m for m in world.of(Role.KAMAILIO) if m.hears_nobody]) < 2
+
+    run(scene())
+
+
 def test_when_everything_turns_silent_at_once_nothing_is_deleted_or_made() -> None:
     async def scene() -> None:
         current = Theatre(stack(), 2)

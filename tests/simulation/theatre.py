@@ -84,6 +84,7 @@ class Theatre:
                 event=event,
                 report=report,
                 told=lambda what: self.say(name, what),
+                serves=world.serves,
                 jitter=lambda: world.random.uniform(0.75, 1.25),
                 address_silent_s=world.address_silent_s,
             ),

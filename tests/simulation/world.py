@@ -42,6 +42,8 @@ class Machine:
     calls: int = 0
     running: bool = True
     reachable: bool = True
+    agent_dead: bool = False
+    """Its service goes on without."""
     broken: bool = False
     drained_by: str | None = None
     retired: bool = False
@@ -50,6 +52,8 @@ class Machine:
     gateways: Gateways | None = None
     deaf: bool = False
     """It holds the service address and answers nobody who calls it."""
+    hears_nobody: bool = False
+    """It does not hear the others of its pool, and takes the service address."""
     process: Process | None = None
     """A scaler's."""
     stepped_at: float = 0.0
@@ -264,11 +268,29 @@ class World:
         if machine is None or not machine.running:
             await asyncio.sleep(0.01)
             raise AgentError("connection refused")
-        if not machine.reachable:
+        if not machine.reachable or machine.agent_dead:
             await asyncio.sleep(1.0)
             raise AgentError("no answer within 1 s")
         await asyncio.sleep(self.random.uniform(0.001, 0.02))
         return answer(machine)
+
+    async def serves(self, record: ReplicaRecord) -> bool | None:
+        """See ``scaler.health.serves``; this one is answered late, or not at all, like an agent."""
+
+        async def answer() -> bool:
+            machine = self.machines.get(record.id)
+            if machine is None or not machine.running or not machine.reachable or machine.broken:
+                await asyncio.sleep(1.0)
+                return False
+            await asyncio.sleep(self.random.uniform(0.001, 0.02))
+            return self.now >= machine.ready_at
+
+        process = RUNNING.get()
+        cut = process is not None and (process.name, record.id) in self.cuts
+        try:
+            return await self.ask(answer, cut or self.random.random() < self.probes_lost, TimeoutError())
+        except TimeoutError:
+            return False
 
     def _status(self, machine: Machine) -> Status:
         record = machine.record
@@ -331,7 +353,8 @@ class World:
             holder = next((m for m in able if m.active and m.drained_by is None), None)
             holder = holder or next((m for m in able if m.drained_by is None), able[0] if able else None)
             for machine in machines:
-                machine.active = machine is holder
+                alone = machine in able and machine.hears_nobody and machine.drained_by is None
+                machine.active = machine is holder or alone
 
     def place_call(self) -> bool:
         """A caller comes; the active Kamailio places the call by the list that it was told."""

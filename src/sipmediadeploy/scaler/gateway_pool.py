@@ -17,7 +17,8 @@ def plan_gateways(pool: Pool, memory: Memory) -> tuple[list[Action], policy.Dema
     usable = pool.of(Condition.USABLE)
     needed = policy.gateways_needed(wanted, sum(member.replica.calls for member in usable))
     demand = policy.remember(memory.demand, pool.now, needed, wanted.cooldown_s)
-    have = len(usable) + len(pool.of(Condition.BOOTING)) + pool.creating
+    returning = sum(pool.is_under_way(Kind.UNDRAIN, member) for member in pool.of(Condition.LEAVING))
+    have = len(usable) + len(pool.of(Condition.BOOTING)) + pool.creating + returning
     kept = wanted.max
     if memory.started_at is not None and pool.now - memory.started_at >= wanted.cooldown_s:
         kept = max(policy.peak(demand), needed)
@@ -73,7 +74,7 @@ def _see_off(pool: Pool, member: Member) -> list[Action]:
         case Condition.DEAD:
             return pool.order(Kind.DELETE, member, member.why)
         case Condition.SILENT:
-            if member.replica.probe.silent_for(pool.now) >= pool.target.timing.delete_silent_gateway:
+            if member.replica.probe.lost_for(pool.now) >= pool.target.timing.delete_silent_gateway:
                 return pool.order(Kind.DELETE, member, member.why)
         case Condition.FAILED:
             return _see_off_failed(pool, member)

@@ -1,5 +1,7 @@
-"""Health: asks every replica's agent for its status, side by side, about once a second each.
+"""Health: asks every replica's agent for its status, side by side, all the time.
 
+A question that was not answered is repeated quickly: one lost packet is no fault. Of a replica whose agent
+stays silent the service itself is asked, as a caller does: a dead agent is one thing, a dead replica another.
 Probing does not depend on the provider: it goes on while the inventory can't be read.
 """
 
@@ -7,18 +9,46 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from sipmediadeploy.protocol.agent import State, Status
 from sipmediadeploy.protocol.client import AgentError, Agents
+from sipmediadeploy.protocol.replica import GATEWAY_SIP_PORT
+from sipmediadeploy.protocol.sip_options import ProbeError, sip_options
 from sipmediadeploy.providers.base import ReplicaRecord
-from sipmediadeploy.scaler.model import Probe
-from sipmediadeploy.stack import Role
+from sipmediadeploy.scaler.model import SERVICE_ADDRESS_ROLES, Probe
+from sipmediadeploy.stack import GATEWAY_SIDE_SIP_PORT, Role
 
 INTERVAL_S = 1.0
+SERVICE_ADDRESS_INTERVAL_S = 0.5
+"""For the few replicas that all callers depend on."""
+REPEATS = 3
+REPEAT_S = 0.2
 _NEW_S = 30.0
 """A replica first seen so soon after its creation has not worked unseen."""
+_SERVICE_LIMIT_S = 1.0
+_SERVICE_PORTS = {Role.GATEWAY: GATEWAY_SIP_PORT, Role.KAMAILIO: GATEWAY_SIDE_SIP_PORT}
+
+Serves = Callable[[ReplicaRecord], Awaitable[bool | None]]
+"""Whether the replica's service answers on the replica's own address; None: it can't be asked there."""
+
+
+async def serves(record: ReplicaRecord) -> bool | None:
+    """Ask a Kamailio or a gateway with OPTIONS. (Coturn listens on the service address only.)"""
+    port = _SERVICE_PORTS.get(record.role)
+    if port is None:
+        return None
+    try:
+        await sip_options(record.address, port, _SERVICE_LIMIT_S)
+    except ProbeError:
+        return False
+    return True
+
+
+async def not_asked(_record: ReplicaRecord) -> bool | None:
+    """Of no service it is known."""
+    return None
 
 
 class Prober:
@@ -30,10 +60,12 @@ class Prober:
         turned_bad: Callable[[], None],
         timed: Callable[[Role, float | None], None] = lambda _role, _seconds: None,
         limit_s: float = 1.5,
+        serves: Serves = not_asked,
     ) -> None:
-        """``turned_bad`` is called when a replica that answered does not any more; ``timed`` after each
-        question, with the seconds that the answer took, or None.
+        """``turned_bad`` is called when a replica that answered does not any more, asked twice; ``timed``
+        after each question, with the seconds that the answer took, or None.
         """
+        self._serves = serves
         self._timed = timed
         self._agents = agents
         self._turned_bad = turned_bad
@@ -71,6 +103,8 @@ class Prober:
         self._tasks.clear()
 
     async def _probe_forever(self, record: ReplicaRecord) -> None:
+        interval_s = SERVICE_ADDRESS_INTERVAL_S if record.role in SERVICE_ADDRESS_ROLES else INTERVAL_S
+        failures = 0
         while True:
             sent = _now()
             before = self._probes[record.id]
@@ -80,14 +114,26 @@ class Prober:
                 if status.name != record.name:
                     raise AgentError(f"{status.name} answers in its place")
             except (AgentError, TimeoutError) as e:
+                failures += 1
                 self._probes[record.id] = replace(before, error=str(e) or "no answer in time")
                 self._timed(record.role, None)
-                if before.answered_at is not None and not before.error:
+                if failures == 2 and before.answered_at is not None:
                     self._turned_bad()
+                if failures > 1:
+                    await self._ask_service(record)
             else:
+                failures = 0
                 self._probes[record.id] = answered(before, status, sent)
                 self._timed(record.role, _now() - sent)
-            await asyncio.sleep(max(0.1, sent + INTERVAL_S - _now()))
+            pause_s = REPEAT_S if 0 < failures <= REPEATS else sent + interval_s - _now()
+            await asyncio.sleep(max(0.1, pause_s))
+
+    async def _ask_service(self, record: ReplicaRecord) -> None:
+        sent = _now()
+        answers = await self._serves(record)
+        before = self._probes[record.id]
+        served_at = sent if answers else before.served_at
+        self._probes[record.id] = replace(before, serves=answers, served_at=served_at)
 
 
 def answered(before: Probe, status: Status, sent: float) -> Probe:
@@ -98,6 +144,7 @@ def answered(before: Probe, status: Status, sent: float) -> Probe:
         answered_at=sent,
         status=status,
         error="",
+        serves=None,
         ready_at=sent if ready and before.ready_at is None else before.ready_at,
         failed_since=(before.failed_since or sent) if status.state is State.FAILED else None,
     )

@@ -13,7 +13,7 @@ from sipmediadeploy.protocol.client import Agents
 from sipmediadeploy.protocol.scaler import View
 from sipmediadeploy.providers.base import Provider, ProviderError, ReplicaRecord
 from sipmediadeploy.scaler.act import Authority, Event, Executor, some_jitter
-from sipmediadeploy.scaler.health import Prober
+from sipmediadeploy.scaler.health import Prober, Serves, not_asked
 from sipmediadeploy.scaler.lease import Lease
 from sipmediadeploy.scaler.metrics import NOTHING_SEEN, Sight
 from sipmediadeploy.scaler.model import (
@@ -74,6 +74,8 @@ class Hooks:
     """The ids of replicas that operators want replaced."""
     timed: Callable[[Role, float | None], None] = _not_timed
     """See :class:`~sipmediadeploy.scaler.health.Prober`."""
+    serves: Serves = not_asked
+    """See :class:`~sipmediadeploy.scaler.health.Prober`."""
     jitter: Callable[[], float] = some_jitter
     """See :class:`~sipmediadeploy.scaler.act.Executor`."""
     address_silent_s: Callable[[Role], float | None] = _not_watched
@@ -101,7 +103,7 @@ class Scaler:
         self._underway: tuple[Underway, ...] = ()
         self._wake = asyncio.Event()
         self._hurry = False
-        self._prober = Prober(agents, self._turned_bad, hooks.timed)
+        self._prober = Prober(agents, self._turned_bad, hooks.timed, serves=hooks.serves)
         self._records: tuple[ReplicaRecord, ...] = ()
         self._stopped_since: dict[str, float] = {}
         self._read_at: float | None = None

@@ -32,6 +32,7 @@ from sipmediadeploy.scaler.address_watch import AddressWatch
 from sipmediadeploy.scaler.api import copy_journals, served
 from sipmediadeploy.scaler.commands import unwanted
 from sipmediadeploy.scaler.documents import make_document
+from sipmediadeploy.scaler.health import serves
 from sipmediadeploy.scaler.journal import Journal
 from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.metrics import Metrics
@@ -217,6 +218,7 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
                 told=journal.event,
                 unwanted=partial(unwanted, journal),
                 timed=metrics.probe,
+                serves=serves,
                 address_silent_s=watch.silent_s,
             ),
         )

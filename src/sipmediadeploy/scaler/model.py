@@ -30,7 +30,8 @@ class Timing:
     booting: float = 90.0
     """A replica that is not ready so long after it was made never came up."""
     delete_silent_gateway: float = 600.0
-    """A silent gateway may carry calls that only the scaler can't see: it is deleted so late."""
+    """A silent gateway may carry calls that only the scaler can't see: it is deleted so late, and not
+    while its SIP service answers."""
     delete_silent: float = 60.0
     """A silent replica of another pool is deleted so late, when the others are whole."""
     address: float = 3.0
@@ -69,10 +70,26 @@ class Probe:
     failed_since: float | None = None
     """Since when it says that it has failed; None: it does not."""
     error: str = "not asked yet"
+    serves: bool | None = None
+    """Whether the service itself answered, asked because the agent did not; None: not known."""
+    served_at: float | None = None
+    """When it did so last."""
+
+    @property
+    def silence(self) -> str:
+        """How the replica is silent, in an operator's words."""
+        if self.serves is None:
+            return f"silent ({self.error})"
+        service = "answers" if self.serves else "does not answer either"
+        return f"its agent is silent ({self.error}), its service {service}"
 
     def silent_for(self, now: float) -> float:
-        """Seconds without an answer."""
+        """Seconds without an answer of the agent."""
         return now - (self.first_seen if self.answered_at is None else self.answered_at)
+
+    def lost_for(self, now: float) -> float:
+        """Seconds without an answer of the agent or the service."""
+        return min(self.silent_for(now), now - (self.served_at or self.first_seen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +208,8 @@ class Memory:
     """By role: when the service address was last moved because it did not answer."""
     address_trouble: Mapping[Role, float] = field(default_factory=dict)
     """By role: since when not exactly one replica holds the service address."""
+    second_holders: Mapping[str, str] = field(default_factory=dict)
+    """By replica id: who else held the service address that it held, too. They are to be replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +253,9 @@ def condition(
             return Condition.BOOTING, "starting"
         if probe.seen_new and leading_since is not None and leading_since <= probe.first_seen:
             return Condition.FAILED, f"did not come up within {timing.booting:.0f} s ({probe.error})"
-        return Condition.SILENT, f"silent ({probe.error})"
+        return Condition.SILENT, probe.silence
     if status is None or silent >= timing.silent:
-        return Condition.SILENT, f"silent ({probe.error})"
+        return Condition.SILENT, probe.silence
     return _said(replica, status, now, timing)
 
 

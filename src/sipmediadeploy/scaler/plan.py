@@ -40,6 +40,7 @@ def plan(
     memory = memory or Memory()
     if memory.started_at is None:
         memory = replace(memory, started_at=observation.now)
+    memory = replace(memory, second_holders=_second_holders(target, observation, memory))
     pools = {role: view(role, n, target, observation, underway, memory) for role, n in limits(target).items()}
     memory = replace(memory, flops=_forget_flops(memory, pools))
     trouble, address_problems = _addresses(target, observation, memory)
@@ -54,6 +55,7 @@ def plan(
         moved = {action.role: observation.now for action in moves}
         memory = replace(memory, address_moved={**memory.address_moved, **moved})
         actions += moves
+    actions += _end_second_holders(pools, memory)
     for role, pool in pools.items():
         if role is Role.GATEWAY:
             more, demand = plan_gateways(pool, memory)
@@ -168,6 +170,37 @@ def _addresses(
 def _holds(target: Target, observation: Observation, replica: Replica) -> bool:
     what, _ = condition(replica, observation.now, target.timing)
     return replica.active and what not in (Condition.SILENT, Condition.DEAD)
+
+
+def _second_holders(target: Target, observation: Observation, memory: Memory) -> dict[str, str]:
+    """Holders of a service address that has had two for a while: all but the first one.
+
+    Two that hear each other settle it in less than a second; these do not, and will not later.
+    """
+    there = {replica.record.id for replica in observation.replicas}
+    found = {id_: beside for id_, beside in memory.second_holders.items() if id_ in there}
+    for role in SERVICE_ADDRESS_ROLES:
+        since = memory.address_trouble.get(role)
+        if since is None or observation.now - since < target.timing.address_moved:
+            continue
+        holders = [
+            replica
+            for replica in observation.replicas
+            if replica.record.role is role and _holds(target, observation, replica)
+        ]
+        holders.sort(key=lambda replica: (replica.record.id in found, replica.record.slot))
+        found |= {replica.record.id: holders[0].name for replica in holders[1:]}
+    return found
+
+
+def _end_second_holders(pools: Mapping[Role, Pool], memory: Memory) -> list[Action]:
+    """They give the address up at once; the pool replaces them as it replaces outdated ones."""
+    actions: list[Action] = []
+    for role in SERVICE_ADDRESS_ROLES:
+        for member in pools[role].of(Condition.USABLE):
+            if member.replica.active and member.replica.record.id in memory.second_holders:
+                actions += pools[role].order(Kind.DRAIN, member, member.outdated)
+    return actions
 
 
 def _move_deaf_addresses(pools: Mapping[Role, Pool], memory: Memory) -> list[Action]:

@@ -83,6 +83,12 @@ class Pool:
         ids = {u.action.replica_id for u in self.underway if u.action.kind is not Kind.SET_GATEWAYS}
         return member.replica.record.id not in ids
 
+    def is_under_way(self, kind: Kind, member: Member) -> bool:
+        """Whether ``kind`` has been asked for on ``member`` and not failed."""
+        id_ = member.replica.record.id
+        asked = [u for u in self.underway if u.action.replica_id == id_ and u.action.kind is kind]
+        return any(u.retry_at is None for u in asked)
+
     def order(self, kind: Kind, member: Member, reason: str) -> list[Action]:
         """The action ``kind`` on ``member``, unless something is under way for it."""
         if not self.may_act(member):
@@ -169,6 +175,10 @@ def view(
         outdated = "outdated" if record.config_hash != wanted or record.version != target.version else ""
         if record.id in observation.unwanted:
             outdated = "to be replaced, says an operator"
+        elif record.id in memory.second_holders:
+            outdated = (
+                f"to be replaced: it held the service address beside {memory.second_holders[record.id]}"
+            )
         members.append(Member(replica, what, why, outdated))
     members.sort(key=lambda member: (member.replica.record.slot, member.name))
     return Pool(

@@ -159,6 +159,38 @@ def test_what_is_done_about_a_gateway(target: Target, change: dict[str, Any], ex
     assert decide(target, replicas) == expected
 
 
+def test_a_gateway_that_is_being_undrained_counts_as_there(target: Target) -> None:
+    drained = {"state": State.DRAINED, "drained_by": "scaler"}
+    replicas = whole(target) | {"demo-gateway-0": replica(target, Role.GATEWAY, 0, **drained)}
+    undrain = Action(Kind.UNDRAIN, Role.GATEWAY, "demo-gateway-0", "needed", replica_id="demo-gateway-0")
+    assert decide(target, replicas, underway=(Underway(undrain),)) == []
+    assert decide(target, replicas, underway=(Underway(undrain, retry_at=NOW + 1),)) == [
+        "create demo-gateway-1"
+    ]
+
+
+def test_a_silent_gateway_is_deleted_late_and_not_while_its_service_answers(target: Target) -> None:
+    silent = replica(target, Role.GATEWAY, 0, answered_at=NOW - 700, state=State.BUSY, calls=1)
+    there = whole(target) | {"demo-gateway-1": replica(target, Role.GATEWAY, 1)}
+    assert decide(target, there | {"demo-gateway-0": silent}) == ["delete demo-gateway-0"]
+    serving = replace(silent, probe=replace(silent.probe, serves=True, served_at=NOW - 1))
+    assert decide(target, there | {"demo-gateway-0": serving}) == []
+    served = replace(silent, probe=replace(silent.probe, serves=False, served_at=NOW - 100))
+    assert decide(target, there | {"demo-gateway-0": served}) == []
+
+
+def test_of_two_holders_that_do_not_settle_it_the_second_is_replaced(target: Target) -> None:
+    two = whole(target) | {"demo-kamailio-1": replica(target, Role.KAMAILIO, 1, active=True)}
+    for since, expected in ((NOW - 1, []), (NOW - 6, ["create demo-kamailio-2", "drain demo-kamailio-1"])):
+        memory = Memory(started_at=0.0, address_trouble={Role.KAMAILIO: since})
+        assert sorted(decide(target, two, memory=memory)) == expected
+    drained = {"state": State.DRAINED, "drained_by": "scaler", "active": False}
+    two["demo-kamailio-1"] = replica(target, Role.KAMAILIO, 1, **drained)
+    two["demo-kamailio-2"] = replica(target, Role.KAMAILIO, 2)
+    memory = Memory(started_at=0.0, second_holders={"demo-kamailio-1": "demo-kamailio-0"})
+    assert decide(target, two, memory=memory) == ["delete demo-kamailio-1"]
+
+
 def test_a_spare_empty_gateway_is_drained_after_the_cool_down_only(target: Target) -> None:
     replicas = whole(target) | {"demo-gateway-1": replica(target, Role.GATEWAY, 1)}
     assert decide(target, replicas, memory=Memory(started_at=NOW - 30)) == []
