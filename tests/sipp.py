@@ -1,12 +1,13 @@
 """SIPp (Debian's sip-tester) as a caller that keeps its source port: for failover and for refused calls.
 
-One call: INVITE, ACK, wait, re-INVITE, wait, BYE. Requests in the dialog follow the route set (``rrs``), from
-the same UDP port as the INVITE, and are retransmitted as RFC 3261 says. With ``media`` it sends PCMA all the
-time, so that a gateway does not take it for dead.
+Each call: INVITE, ACK, wait, re-INVITE, wait, BYE. Requests in the dialog follow the route set (``rrs``),
+from the same UDP port as the INVITE, and are retransmitted as RFC 3261 says. With ``media`` it sends PCMA all
+the time, so that a gateway does not take it for dead.
 """
 
 from __future__ import annotations
 
+import csv
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ _MEDIA_ACTION = '<nop><action><exec rtp_stream="{path},-1,8"/></action></nop>'
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One scripted call."""
+    """Scripted calls from one port."""
 
     workdir: Path
     target: str
@@ -42,7 +43,10 @@ class Caller:
     address: str
     """Own address."""
     port: int
-    """Own UDP port, for the whole call."""
+    """Own UDP port, for all of the calls."""
+    calls: int = 1
+    per_s: float = 1.0
+    """How many calls begin in a second."""
     before_reinvite_ms: int = 1000
     after_reinvite_ms: int = 1000
     reinvite: bool = True
@@ -53,16 +57,19 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the call."""
+    """What became of the calls."""
 
     ok: bool
+    """All of them went as scripted."""
+    failed: int
+    """How many did not."""
     messages: str
     """All SIP messages, with times."""
     output: str
 
 
 def start(caller: Caller) -> subprocess.Popen[str]:
-    """Begin the call; :func:`finish` waits for its end."""
+    """Begin to call; :func:`finish` waits for the end."""
     caller.workdir.mkdir(parents=True, exist_ok=True)
     scenario = caller.workdir / "scenario.xml"
     if caller.media:
@@ -79,12 +86,11 @@ def start(caller: Caller) -> subprocess.Popen[str]:
                 str(scenario),
                 "-s",
                 caller.user,
-                "-m",
-                "1",
-                "-l",
-                "1",
                 "-nostdin",
             ),
+            *("-m", str(caller.calls), "-l", str(caller.calls)),
+            *("-r", "1", "-rp", str(round(1000 / caller.per_s))),
+            *("-trace_stat", "-fd", "1", "-stf", str(caller.workdir / "statistics.csv")),
             *("-i", caller.address, "-p", str(caller.port), "-t", "u1", "-timeout", "120s"),
             *("-mi", caller.address, "-trace_msg", "-message_file", str(caller.workdir / "messages")),
         ],
@@ -97,15 +103,30 @@ def start(caller: Caller) -> subprocess.Popen[str]:
 
 
 def finish(caller: Caller, process: subprocess.Popen[str], timeout: float = 60) -> Outcome:
-    """Wait for the end of the call. Raises subprocess.TimeoutExpired after ending SIPp."""
+    """Wait for the end of the last call. Raises subprocess.TimeoutExpired after ending SIPp."""
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         raise
+    return Outcome(process.returncode == 0, _failed(caller), messages(caller), output)
+
+
+def messages(caller: Caller) -> str:
+    """All SIP messages until now, with times."""
     log = caller.workdir / "messages"
-    return Outcome(process.returncode == 0, log.read_text(errors="replace") if log.exists() else "", output)
+    return log.read_text(errors="replace") if log.exists() else ""
+
+
+def _failed(caller: Caller) -> int:
+    """How many calls did not succeed, by SIPp's own count; all of them when it left none."""
+    try:
+        with (caller.workdir / "statistics.csv").open(encoding="utf-8") as file:
+            last = list(csv.DictReader(file, delimiter=";"))[-1]
+        return caller.calls - int(last["SuccessfulCall(C)"])
+    except (OSError, IndexError, KeyError, ValueError):
+        return caller.calls
 
 
 def scenario_text(caller: Caller) -> str:

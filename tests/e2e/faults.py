@@ -1,16 +1,18 @@
-"""What can break in a replica that has a service address, done for real."""
+"""What can break in a stack, done for real."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.e2e.running import RunningStack, eventually
-from tests.e2e.sip_probe import SipProbe
+from tests.e2e.running import run
+
+SERVICES = {"kamailio": "kamailio", "coturn": "turnserver"}
+"""The process that does a role's job."""
+SOCKET = "/var/run/docker.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,87 +20,96 @@ class Replica:
     """The container that is to be broken."""
 
     container: str
+    role: str
     network: str
     """The stack's Docker network."""
 
-    def processes(self, name: str) -> list[int]:
-        """Process ids, on this host, of the processes of that name in it."""
-        listed = _docker("top", self.container, "-eo", "pid,comm").splitlines()[1:]
-        return [int(pid) for pid, command in (line.split(None, 1) for line in listed) if command == name]
-
-    def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to all processes of that name."""
-        found = self.processes(name)
+    def send(self, number: signal.Signals, name: str = "") -> None:
+        """Send a signal to the role's service, or to all processes of that name."""
+        name = name or SERVICES[self.role]
+        listed = run("docker", "top", self.container, "-eo", "pid,comm").splitlines()[1:]
+        found = [int(pid) for pid, command in (line.split(None, 1) for line in listed) if command == name]
         if not found:
             raise AssertionError(f"no process {name} runs in {self.container}")
         for pid in found:
             os.kill(pid, number)
 
+    def send_to_agent(self, number: signal.Signals) -> None:
+        """Send a signal to the agent: the one Python process with the command line of ``smd node``."""
+        listed = run("docker", "top", self.container, "-eo", "pid,args").splitlines()[1:]
+        found = [
+            int(line.split(None, 1)[0]) for line in listed if "sipmediadeploy" in line and "node" in line
+        ]
+        if not found:
+            raise AssertionError(f"no agent runs in {self.container}")
+        for pid in found:
+            os.kill(pid, number)
 
-def _docker(*words: str) -> str:
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=60)
-    if done.returncode:
-        raise AssertionError(f"docker {' '.join(words)}: {done.stderr.strip()}")
-    return done.stdout
+    def cut(self, chain: str) -> None:
+        """Drop all that comes in, or goes out, in the container's own network namespace."""
+        way = "iifname" if chain == "input" else "oifname"
+        hook = f"type filter hook {chain} priority -300;\n"
+        rules = f'table ip smd_cut {{\nchain cut {{\n{hook}{way} "eth0" drop\n}}\n}}\n'
+        done = subprocess.run(
+            [*self._enter("-n"), "nft", "-f", "-"], input=rules, text=True, check=False, capture_output=True
+        )
+        if done.returncode:
+            raise AssertionError(f"nft in {self.container}: {done.stderr.strip()}")
+
+    def cut_off_from_the_engine(self) -> None:
+        """Let a scaler reach the Docker Engine no more."""
+        run(*self._enter("-m"), "mount", "--bind", "/dev/null", SOCKET)
+
+    def _enter(self, *namespaces: str) -> list[str]:
+        pid = run("docker", "inspect", "--format", "{{.State.Pid}}", self.container).strip()
+        return ["nsenter", "-t", pid, *namespaces]
 
 
-def _agent(replica: Replica, number: signal.Signals) -> None:
-    """The agent is the one Python process with the command line of ``smd node``."""
-    listed = _docker("top", replica.container, "-eo", "pid,args").splitlines()[1:]
-    found = [int(line.split(None, 1)[0]) for line in listed if "sipmediadeploy" in line and "node" in line]
-    if not found:
-        raise AssertionError(f"no agent runs in {replica.container}")
-    for pid in found:
-        os.kill(pid, number)
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault, of the replica that is active in its pool, or leads."""
+
+    role: str
+    breaks: Callable[[Replica], object]
+    mend: Callable[[Replica], object] | None = None
+    """Puts right by hand what would stay broken, as an operator would."""
+    scalers_dead: bool = False
+    """No scaler runs from before the fault until it is mended."""
+    with_kamailio: bool = False
+    """The active Kamailio's container is killed at the same moment."""
 
 
-def _cut(replica: Replica, chain: str) -> None:
-    """Drop all that comes in, or goes out, in the container's own network namespace."""
-    pid = _docker("inspect", "--format", "{{.State.Pid}}", replica.container).strip()
-    way = "iifname" if chain == "input" else "oifname"
-    hook = f"type filter hook {chain} priority -300;\n"
-    rules = f'table ip smd_cut {{\nchain cut {{\n{hook}{way} "eth0" drop\n}}\n}}\n'
-    words = ["nsenter", "-t", pid, "-n", "nft", "-f", "-"]
-    done = subprocess.run(words, input=rules, text=True, check=False, capture_output=True)
-    if done.returncode:
-        raise AssertionError(f"nft in {replica.container}: {done.stderr.strip()}")
+def _unpause(replica: Replica) -> None:
+    subprocess.run(["docker", "unpause", replica.container], check=False, capture_output=True)
 
 
-FAULTS: dict[str, Callable[[Replica], object]] = {
-    "kamailio-killed": lambda r: r.signal("kamailio", signal.SIGKILL),
-    "kamailio-stopped": lambda r: r.signal("kamailio", signal.SIGSTOP),
-    "container-killed": lambda r: _docker("kill", r.container),
-    "container-paused": lambda r: _docker("pause", r.container),
-    "container-removed": lambda r: _docker("rm", "-f", r.container),
-    "network-cut": lambda r: _docker("network", "disconnect", "-f", r.network, r.container),
-    "network-cut-in": lambda r: _cut(r, "input"),
-    "network-cut-out": lambda r: _cut(r, "output"),
-    "agent-killed": lambda r: _agent(r, signal.SIGKILL),
-    "agent-stopped": lambda r: _agent(r, signal.SIGSTOP),
-    "keepalived-killed": lambda r: r.signal("keepalived", signal.SIGKILL),
-    "keepalived-stopped": lambda r: r.signal("keepalived", signal.SIGSTOP),
+def _kill(replica: Replica) -> None:
+    run("docker", "kill", replica.container)
+
+
+_OF_A_REPLICA: dict[str, Fault] = {
+    "killed": Fault("", lambda r: r.send(signal.SIGKILL)),
+    "stopped": Fault("", lambda r: r.send(signal.SIGSTOP)),
+    "container-killed": Fault("", _kill),
+    "container-paused": Fault("", lambda r: run("docker", "pause", r.container), _unpause),
+    "container-removed": Fault("", lambda r: run("docker", "rm", "-f", r.container)),
+    "network-cut": Fault("", lambda r: run("docker", "network", "disconnect", "-f", r.network, r.container)),
+    "network-cut-in": Fault("", lambda r: r.cut("input")),
+    "network-cut-out": Fault("", lambda r: r.cut("output")),
+    "agent-killed": Fault("", lambda r: r.send_to_agent(signal.SIGKILL)),
+    "agent-stopped": Fault("", lambda r: r.send_to_agent(signal.SIGSTOP)),
+    "keepalived-killed": Fault("", lambda r: r.send(signal.SIGKILL, "keepalived")),
+    "keepalived-stopped": Fault("", lambda r: r.send(signal.SIGSTOP, "keepalived")),
+    "container-killed-without-scalers": Fault("", _kill, scalers_dead=True),
 }
-"""On the active Kamailio's replica."""
 
-
-def mend(name: str, replica: Replica) -> None:
-    """Put right by hand what would stay broken, as an operator would."""
-    if name == "container-paused":
-        subprocess.run(["docker", "unpause", replica.container], check=False, capture_output=True)
-
-
-def gap_after(stack: RunningStack, name: str, watched_s: float) -> float:
-    """Break the active Kamailio's replica; the longest time, in seconds, between two answers to a caller.
-
-    It is watched for ``watched_s``: a second gap would show, too.
-    """
-    broken = Replica(str(stack.active("kamailio")["id"]), stack.network)
-    with SipProbe(stack.service_address("kamailio")) as probe:
-        eventually(lambda: probe.answered > 20, 10, "the service address answers")
-        FAULTS[name](broken)
-        time.sleep(watched_s)
-        answered = probe.answered
-        eventually(lambda: probe.answered > answered + 5, 15, f"the service address answers after {name}")
-        gap = probe.longest_gap_s()
-    mend(name, broken)
-    return gap
+FAULTS: dict[str, Fault] = {
+    f"{role}-{name}": Fault(role, fault.breaks, fault.mend, fault.scalers_dead)
+    for role in SERVICES
+    for name, fault in _OF_A_REPLICA.items()
+} | {
+    "leader-killed": Fault("scaler", _kill),
+    "leader-paused": Fault("scaler", lambda r: run("docker", "pause", r.container), _unpause),
+    "leader-cut-off": Fault("scaler", lambda r: r.cut_off_from_the_engine()),
+    "leader-and-kamailio-killed": Fault("scaler", _kill, with_kamailio=True),
+}

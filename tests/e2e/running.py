@@ -77,6 +77,11 @@ class RunningStack:
         """The service address of ``role``."""
         return str(self.status()["service_addresses"][role]["address"])
 
+    def events(self) -> list[dict[str, Any]]:
+        """The newest of the audit trail (``smd events``), in order of time."""
+        trail: list[dict[str, Any]] = json.loads(self.smd("events", "--json", "-n", "500"))
+        return trail
+
     def gateway_server(self, gateway: str, path: str) -> str:
         """What the server of the gateway container answers to GET ``path`` on its control socket."""
         program = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.probe import SipProbe
 from tests.e2e.running import RunningStack, eventually, run
-from tests.e2e.sip_probe import SipProbe
 from tests.e2e.terminal import SMALL, Terminal
 
 pytestmark = pytest.mark.e2e

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from typing import Any
 
 import pytest
 
+from tests.e2e.probe import SipProbe
 from tests.e2e.running import RunningStack, eventually, run
-from tests.e2e.sip_probe import SipProbe
 
 pytestmark = pytest.mark.e2e
-
-
-def events(stack: RunningStack) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(stack.smd("events", "--json", "-n", "500"))
-    return found
 
 
 def told(stack: RunningStack, event: str, replica: str = "", since: float = 0.0) -> list[dict[str, Any]]:
     return [
         one
-        for one in events(stack)
+        for one in stack.events()
         if one["event"] == event and replica in one["fields"].get("replica", "") and one["at"] >= since
     ]
 
@@ -105,12 +99,12 @@ def test_what_cannot_be_done_is_said_in_one_line(stack: RunningStack) -> None:
 
 def test_the_trail_tells_why_and_survives_its_writer(stack: RunningStack) -> None:
     stack.wait_whole()
-    before = {one["id"] for one in events(stack)}
+    before = {one["id"] for one in stack.events()}
     assert before
     text = stack.smd("events", "-n", "5")
     assert len(text.splitlines()) == 5
     run("docker", "rm", "-f", stack.active("scaler")["id"])
     stack.wait_whole()
-    after = events(stack)
+    after = stack.events()
     assert len(before - {one["id"] for one in after}) <= 3, "the last seconds' entries at most are lost"
     assert all(one["fields"].get("reason") for one in after if one["event"].startswith(("create", "delete")))

@@ -1,0 +1,181 @@
+"""One fault under load: how long nobody was answered, and what became of the calls.
+
+Through the service address of Kamailio, each from one port: dialogs that stand when it happens and are
+renewed (re-INVITE) and ended (BYE) afterwards, and calls that are placed all the time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests import sipp
+from tests.e2e.faults import FAULTS, Fault, Replica
+from tests.e2e.probe import Probe, SipProbe, StunProbe
+from tests.e2e.running import RunningStack, eventually, run
+
+DIALOGS = 3
+WATCHED_S = 4.0
+"""After the fault: a second gap would show, too."""
+LEADS_S = 20.0
+"""So long another leader is waited for."""
+PAUSED_S = 30.0
+_PLACED_PER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one fault cost. Times in seconds."""
+
+    fault: str
+    no_answer_s: float
+    """The longest time in which a caller with one port, who asks every 50 ms, got no answer."""
+    leads_s: float | None
+    """Until another scaler led, as ``smd status`` says; None when no leader was broken."""
+    established: int
+    established_lost: int
+    """Dialogs whose re-INVITE or BYE was not answered with 200."""
+    setup: int
+    setup_lost: int
+    """Calls placed around the fault that did not come about, or could not be ended."""
+    messages: str
+    """Of lost calls, for the reader of a failed test."""
+
+
+def measure(stack: RunningStack, name: str, workdir: Path) -> Measured:
+    """Break it on a whole stack; AssertionError when the stack did not answer again."""
+    fault = FAULTS[name]
+    broken = Replica(str(stack.active(fault.role)["id"]), fault.role, stack.network)
+    also = stack.active("kamailio")["id"] if fault.with_kamailio else None
+    watched_s = PAUSED_S if name == "leader-paused" else LEADS_S / 2 if fault.role == "scaler" else WATCHED_S
+    leads_s = None
+    with (
+        _probe(stack, fault.role) as probe,
+        _scalers_dead(stack, fault),
+        _calls(stack, workdir, watched_s) as calls,
+    ):
+        eventually(lambda: probe.answered > 20, 10, "the service address answers")
+        before = time.monotonic()
+        fault.breaks(broken)
+        if also:
+            run("docker", "kill", also)
+        if fault.role == "scaler":
+            leads_s = _until_another_leads(stack, broken.container) - before
+        time.sleep(max(0.0, before + watched_s - time.monotonic()))
+        answered = probe.answered
+        eventually(lambda: probe.answered > answered + 5, 15, f"the service address answers after {name}")
+        gap = probe.longest_gap_s()
+        established, setup = calls.finish()
+    if fault.mend:
+        mended = time.time()
+        fault.mend(broken)
+        if fault.role == "scaler":
+            _stands_by(stack, broken.container, mended)
+    said = "\n".join(one.messages for one in (established, setup) if one.failed)
+    return Measured(
+        name, gap, leads_s, calls.keeper.calls, established.failed, calls.placer.calls, setup.failed, said
+    )
+
+
+def _probe(stack: RunningStack, role: str) -> Probe:
+    if role == "coturn":
+        return StunProbe(stack.service_address("coturn"))
+    return SipProbe(stack.service_address("kamailio"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    keeper: sipp.Caller
+    placer: sipp.Caller
+    processes: tuple[subprocess.Popen[str], subprocess.Popen[str]]
+
+    def finish(self) -> tuple[sipp.Outcome, sipp.Outcome]:
+        kept, placed = self.processes
+        return sipp.finish(self.keeper, kept), sipp.finish(self.placer, placed)
+
+
+@contextlib.contextmanager
+def _calls(stack: RunningStack, workdir: Path, watched_s: float) -> Iterator[_Calls]:
+    """Dialogs that stand, and calls that are placed once a second until the end."""
+    address, other = stack.client_address(0), stack.client_address(1)
+    keeper = sipp.Caller(
+        workdir / "kept",
+        f"{stack.service_address('kamailio')}:5060",
+        "kept",
+        address,
+        5070,
+        calls=DIALOGS,
+        per_s=10,
+        before_reinvite_ms=round(1000 * watched_s) + 3000,
+        after_reinvite_ms=200,
+        prefix=stack.client_prefix("kept", address, workdir),
+    )
+    placer = replace(
+        keeper,
+        workdir=workdir / "placed",
+        user="placed",
+        address=other,
+        port=5071,
+        calls=round(_PLACED_PER_S * (watched_s + 3)),
+        per_s=_PLACED_PER_S,
+        before_reinvite_ms=100,
+        reinvite=False,
+        prefix=stack.client_prefix("placed", other, workdir),
+    )
+    for caller in (keeper, placer):
+        (caller.workdir / "messages").unlink(missing_ok=True)
+    kept = sipp.start(keeper)
+    placed = None
+    try:
+        eventually(lambda: sipp.messages(keeper).count("\nACK ") >= DIALOGS, 20, "the dialogs stand")
+        placed = sipp.start(placer)
+        eventually(lambda: sipp.messages(placer).count("\nBYE ") >= 1, 20, "a call is placed")
+        yield _Calls(keeper, placer, (kept, placed))
+    finally:
+        for caller, process in ((keeper, kept), (placer, placed)):
+            if process is not None and process.poll() is None:
+                subprocess.run(
+                    ["docker", "kill", f"{stack.name}-{caller.user}"], check=False, capture_output=True
+                )
+                process.wait()
+
+
+@contextlib.contextmanager
+def _scalers_dead(stack: RunningStack, fault: Fault) -> Iterator[None]:
+    scalers = [one["id"] for one in stack.replicas("scaler")] if fault.scalers_dead else []
+    for scaler in scalers:
+        run("docker", "kill", scaler)
+    try:
+        yield
+    finally:
+        for scaler in scalers:
+            run("docker", "start", scaler)
+
+
+def _until_another_leads(stack: RunningStack, old: str) -> float:
+    """When (monotonic) another scaler led."""
+
+    def another() -> dict[str, Any] | None:
+        return next((s for s in stack.replicas("scaler") if s.get("active") and s["id"] != old), None)
+
+    eventually(another, LEADS_S, "another scaler leads")
+    return time.monotonic()
+
+
+def _stands_by(stack: RunningStack, old: str, since: float) -> None:
+    """A leader that goes on after a pause stands by, and begins nothing. ``since``: Unix time."""
+
+    def stood_down() -> bool:
+        mine = [one for one in stack.replicas("scaler") if one["id"] == old]
+        return not mine or mine[0].get("active") is False
+
+    name = next((one["name"] for one in stack.replicas("scaler") if one["id"] == old), "")
+    eventually(stood_down, 15, "the old leader stands by, or was replaced meanwhile")
+    trail = stack.events()
+    acted = [e for e in trail if e["at"] >= since and e["who"] == name and e["event"].endswith("started")]
+    assert not acted, f"the old leader acted after its pause: {acted}"
