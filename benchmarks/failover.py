@@ -1,6 +1,6 @@
 """What it costs when something breaks: real faults on a real stack with calls.
 
-    python -m benchmarks.failover [--faults kamailio-killed …] [--runs 20] [--keep FILE] [--json]
+    python -m benchmarks.failover [--faults kamailio-killed …] [--runs 3] [--keep FILE] [--json]
 
 A caller asks the service address every 50 ms from one port that does not change, and the longest time without
 an answer is taken (for a leader's faults also the time until another scaler leads). SIPp keeps dialogs and
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print. Exit code 2: it can't be measured here."""
     parser = argparse.ArgumentParser(prog="failover", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
-    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)

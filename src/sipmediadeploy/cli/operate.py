@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from sipmediadeploy.cli.errors import CommandError
@@ -20,6 +20,7 @@ from sipmediadeploy.protocol.scaler import (
     ScalerError,
     operator_token,
 )
+from sipmediadeploy.providers.base import ReplicaRecord
 from sipmediadeploy.providers.docker.engine import connect
 from sipmediadeploy.stack import Role
 
@@ -52,7 +53,7 @@ def events(place: Place, lines: int, as_json: bool) -> None:
 
 
 def watch(place: Place) -> None:
-    """Show replicas, problems and the newest entries of the audit trail until interrupted."""
+    """Show replicas, problems, what is being done and the newest of the audit trail until interrupted."""
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
@@ -63,11 +64,14 @@ def watch(place: Place) -> None:
             while True:
                 seen = asyncio.run(running.look())
                 problems = [f"! {problem}" for problem in missing(running.stack, seen)]
+                scalers = [one.record for one in seen if one.record.role is Role.SCALER]
                 try:
-                    trail = [_line(e) for e in asyncio.run(_ask_a_scaler(running, _entries))]
+                    doing, entries = asyncio.run(_ask_a_scaler(running, _doing_and_entries, scalers))
                 except CommandError as e:
-                    trail = [str(e)]
-                text = Text("\n".join([*problems, "", *trail[-_WATCHED_LINES:]]), no_wrap=True)
+                    said = [str(e)]
+                else:
+                    said = [*doing, "", *(_line(entry) for entry in entries[-_WATCHED_LINES:])]
+                text = Text("\n".join([*problems, *said]), no_wrap=True)
                 live.update(Group(table(seen), text))
                 time.sleep(_WATCH_S)
 
@@ -77,9 +81,22 @@ async def _entries(client: ScalerClient, address: str) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.at)
 
 
-async def _ask_a_scaler(running: Running, ask: Callable[[ScalerClient, str], Awaitable[T]]) -> T:
+async def _doing_and_entries(client: ScalerClient, address: str) -> tuple[list[str], list[Entry]]:
+    view = await client.view(address)
+    if not view.leading and view.leader is not None:
+        raise ScalerAway(f"{view.leader} leads")
+    paused = ["~ paused: the scalers watch only"] if view.paused else []
+    return [*paused, *(f"> {doing}" for doing in view.underway)], await _entries(client, address)
+
+
+async def _ask_a_scaler(
+    running: Running,
+    ask: Callable[[ScalerClient, str], Awaitable[T]],
+    records: Sequence[ReplicaRecord] | None = None,
+) -> T:
     """The answer of the first scaler that gives one; standbys send commands on to the leader."""
-    records = [r for r in await running.provider.inventory() if r.role is Role.SCALER]
+    if records is None:
+        records = [r for r in await running.provider.inventory() if r.role is Role.SCALER]
     away = [f"stack {running.stack.name} has no scaler; 'smd up' makes one"]
     async with ScalerClient(operator_token(running.secrets.master)) as client:
         for record in records:
