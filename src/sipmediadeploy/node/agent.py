@@ -257,8 +257,9 @@ class Agent:
         seen = self._seen
         draining = self._state.drained_by is not None or self._state.retired
         return keepalived.election_value(
-            seen.healthy,
-            now - seen.sick_since,
+            # Two rounds of questions have shown it: it need not wait for two health checks.
+            seen.healthy and not self._witnesses.isolated,
+            now - seen.sick_since if not seen.healthy else 0.0,
             draining,
             holder=self.active() is True,
             isolated=self._witnesses.isolated,
