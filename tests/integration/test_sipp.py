@@ -9,15 +9,14 @@ import pytest
 
 from tests import sipp
 from tests.baresip import Baresip, Settings
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize("media", [False, True])
 def test_a_call_with_a_reinvite_keeps_its_source_port(tmp_path: Path, media: bool) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port(socket.SOCK_DGRAM)
     settings = Settings(tmp_path / "baresip", "127.0.0.1", video=False, audio_codecs=("pcma",))
     with Baresip(settings) as baresip:
         caller = sipp.Caller(
@@ -28,6 +27,20 @@ def test_a_call_with_a_reinvite_keeps_its_source_port(tmp_path: Path, media: boo
         heard = baresip.recording().stat().st_size
 
     assert outcome.ok, outcome.output + outcome.messages
+    assert outcome.failed == 0
     assert outcome.messages.count("\nINVITE ") >= 2
     assert outcome.messages.count(f"Via: SIP/2.0/UDP 127.0.0.1:{port}") >= 5
     assert (heard > 8000) == media
+
+
+def test_calls_that_are_refused_are_counted(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "baresip", "127.0.0.1", video=False, audio_codecs=("pcma",))
+    with Baresip(settings) as baresip:
+        target = f"127.0.0.1:{baresip.sip_port}"
+        caller = sipp.Caller(
+            tmp_path / "sipp", target, "nobody", "127.0.0.1", free_port(socket.SOCK_DGRAM), calls=2, per_s=10
+        )
+        outcome = sipp.finish(caller, sipp.start(caller), timeout=30)
+    assert not outcome.ok
+    assert outcome.failed == 2
+    assert "SIP/2.0 404" in outcome.messages

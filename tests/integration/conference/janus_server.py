@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
@@ -17,16 +16,10 @@ from sipmediadeploy.gateway.conference.janus_api import JanusConnection, JanusLo
 from sipmediadeploy.node.roles.base import RenderedFile
 from sipmediadeploy.node.roles.conference_demo.role import Places, render
 from sipmediadeploy.protocol.replica import ConferenceDemoService, ReplicaDocument
+from tests.ports import free_port
 
 needs_janus = pytest.mark.skipif(shutil.which("janus") is None, reason="janus is not installed")
 LOOPBACK = IPv4Address("127.0.0.1")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((str(LOOPBACK), 0))
-        return int(probe.getsockname()[1])
 
 
 def demo_document(service: ConferenceDemoService) -> ReplicaDocument:

@@ -21,7 +21,6 @@ from sipmediadeploy.protocol.replica import ConferenceDemoService
 from tests.integration.conference.janus_server import (
     JanusServer,
     demo_document,
-    free_port,
     needs_janus,
     places_below,
     running_janus,
@@ -29,6 +28,7 @@ from tests.integration.conference.janus_server import (
     spawn,
     write,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")

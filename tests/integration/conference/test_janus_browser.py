@@ -20,7 +20,6 @@ from tests.integration.conference.guests import guest
 from tests.integration.conference.janus_server import (
     JanusServer,
     demo_document,
-    free_port,
     needs_janus,
     places_below,
     running_janus,
@@ -29,6 +28,7 @@ from tests.integration.conference.janus_server import (
 )
 from tests.integration.conference.test_conference_demo_role import answering, needs_nginx, run_script
 from tests.integration.media_terminal import RED
+from tests.ports import free_port
 from tests.waiting import until, until_async
 
 BROWSER = Path(os.environ.get("SMD_TEST_BROWSER", "tests/e2e/browser"))

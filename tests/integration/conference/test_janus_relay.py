@@ -18,8 +18,9 @@ from sipmediadeploy.gateway.media.process import WorkerProcess
 from sipmediadeploy.node.roles.coturn.role import render_config
 from sipmediadeploy.protocol.replica import ConferenceAccess, CoturnService, TurnServer
 from tests.integration.conference.guests import caller, guest
-from tests.integration.conference.janus_server import free_port, needs_janus, running_janus, spawn
+from tests.integration.conference.janus_server import needs_janus, running_janus, spawn
 from tests.integration.media_terminal import BLUE, RED
+from tests.ports import free_port
 from tests.waiting import until, until_async
 
 pytestmark = [
@@ -43,7 +44,7 @@ class Coturn:
 
     def __init__(self, directory: Path) -> None:
         address = own_address()
-        self.server = TurnServer(address=address, port=free_port(), secret=SECRET)
+        self.server = TurnServer(address=address, port=free_port(socket.SOCK_DGRAM), secret=SECRET)
         service = CoturnService(
             service_address=address,
             port=self.server.port,
@@ -97,7 +98,7 @@ async def test_a_relayed_call_comes_back_soon_after_its_turn_server_was_replaced
 
 
 async def test_a_turn_server_that_is_not_there_is_named(tmp_path: Path) -> None:
-    nobody = TurnServer(address=own_address(), port=free_port(), secret=SECRET)
+    nobody = TurnServer(address=own_address(), port=free_port(socket.SOCK_DGRAM), secret=SECRET)
     async with running_janus(tmp_path) as server, caller(440) as ann:
         access = ConferenceAccess(platform="janus", url=server.url, turn="always", turn_server=nobody)
         with pytest.raises(ConferenceUnavailable, match="TURN"):

@@ -23,15 +23,10 @@ from sipmediadeploy.protocol.replica import ConferenceAccess, GatewayService, Re
 from tests.baresip import Baresip, Settings
 from tests.integration.conference.janus_server import running_janus
 from tests.integration.gateway.wire import Peer, header, open_peer, request
+from tests.ports import free_port
 from tests.unit.gateway.offers import BARESIP
 
 pytestmark = pytest.mark.integration
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(holds: Callable[[], Awaitable[bool]], within_s: float) -> None:
@@ -112,7 +107,7 @@ class Server:
 
 @pytest_asyncio.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    server = Server(tmp_path, free_port())
+    server = Server(tmp_path, free_port(socket.SOCK_DGRAM))
     await server.start()
     yield server
     await server.stop()
@@ -171,7 +166,7 @@ async def test_two_terminals_meet_a_dead_worker_costs_its_own_call_only_and_sigt
     for name in ("janus", "gateway"):
         (tmp_path / name).mkdir()
     async with running_janus(tmp_path / "janus") as janus:
-        server = Server(tmp_path / "gateway", free_port(), janus.url)
+        server = Server(tmp_path / "gateway", free_port(socket.SOCK_DGRAM), janus.url)
         await server.start()
         try:
             await asyncio.to_thread(_two_terminals, tmp_path, server, asyncio.get_running_loop())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 needs_prosody = pytest.mark.skipif(shutil.which("prosody") is None, reason="prosody is not installed")
 
@@ -152,13 +153,6 @@ end, 100);
 """
 
 TOKEN_KEY = "a key that only Prosody and the test know"
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ProsodyServer:

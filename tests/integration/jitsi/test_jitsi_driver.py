@@ -22,8 +22,9 @@ from tests.integration.conference.guests import Guest as Caller
 from tests.integration.conference.guests import caller
 from tests.integration.jitsi.focus import Focus
 from tests.integration.jitsi.guests import ROOM, Guest, guest
-from tests.integration.jitsi.prosody_server import ProsodyServer, free_port, needs_prosody
+from tests.integration.jitsi.prosody_server import ProsodyServer, needs_prosody
 from tests.integration.media_terminal import BLUE, RED, amplitude
+from tests.ports import free_port
 from tests.waiting import until, until_async
 
 pytestmark = [pytest.mark.integration, needs_prosody]

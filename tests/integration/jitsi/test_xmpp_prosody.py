@@ -18,10 +18,10 @@ from tests.integration.jitsi.guests import ROOM, Guest, guest, login
 from tests.integration.jitsi.prosody_server import (
     DOMAIN,
     ProsodyServer,
-    free_port,
     needs_prosody,
     running_prosody,
 )
+from tests.ports import free_port
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, needs_prosody]

@@ -19,7 +19,7 @@ from sipmediadeploy.scaler.loop import Scaler
 from sipmediadeploy.scaler.metrics import Metrics
 from sipmediadeploy.scaler.model import Action
 from sipmediadeploy.stack import Role
-from tests.integration.jitsi.prosody_server import free_port
+from tests.ports import free_port
 
 TOKEN = "the operators' token"
 
