@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tests import sipp
-from tests.e2e.faults import FAULTS, Fault, Replica
+from tests.e2e.faults import FAULTS, Replica
 from tests.e2e.probe import Probe, SipProbe, StunProbe
 from tests.e2e.running import RunningStack, eventually, run
 
@@ -36,7 +36,7 @@ class Measured:
     no_answer_s: float
     """The longest time in which a caller with one port, who asks every 50 ms, got no answer."""
     leads_s: float | None
-    """Until another scaler led, as ``smd status`` says; None when no leader was broken."""
+    """Until another scaler led, as it wrote in its journal; None when no leader was broken."""
     established: int
     established_lost: int
     """Dialogs whose re-INVITE or BYE was not answered with 200."""
@@ -47,25 +47,28 @@ class Measured:
     """Of lost calls, for the reader of a failed test."""
 
 
-def measure(stack: RunningStack, name: str, workdir: Path) -> Measured:
-    """Break it on a whole stack; AssertionError when the stack did not answer again."""
+def measure(stack: RunningStack, name: str, workdir: Path, whole_s: float = 150.0) -> Measured:
+    """Wait for the stack to be whole, and break it; AssertionError when it did not answer again."""
     fault = FAULTS[name]
-    broken = Replica(str(stack.active(fault.role)["id"]), fault.role, stack.network)
-    also = stack.active("kamailio")["id"] if fault.with_kamailio else None
+    status = stack.wait_whole(whole_s)
+    active = {one["role"]: str(one["id"]) for one in status["replicas"] if one.get("active")}
+    scalers = [str(one["id"]) for one in status["replicas"] if one["role"] == "scaler"]
+    addresses = {role: str(one["address"]) for role, one in status["service_addresses"].items()}
+    broken = Replica(active[fault.role], fault.role, stack.network)
     watched_s = PAUSED_S if name == "leader-paused" else LEADS_S / 2 if fault.role == "scaler" else WATCHED_S
     leads_s = None
     with (
-        _probe(stack, fault.role) as probe,
-        _scalers_dead(stack, fault),
-        _calls(stack, workdir, watched_s) as calls,
+        _probe(fault.role, addresses) as probe,
+        _dead(scalers if fault.scalers_dead else []),
+        _calls(stack, addresses["kamailio"], workdir, watched_s) as calls,
     ):
         eventually(lambda: probe.answered > 20, 10, "the service address answers")
-        before = time.monotonic()
+        before, at = time.monotonic(), time.time()
         fault.breaks(broken)
-        if also:
-            run("docker", "kill", also)
+        if fault.with_kamailio:
+            run("docker", "kill", active["kamailio"])
         if fault.role == "scaler":
-            leads_s = _until_another_leads(stack, broken.container) - before
+            leads_s = _another_leads(stack, broken.container, at) - at
         time.sleep(max(0.0, before + watched_s - time.monotonic()))
         answered = probe.answered
         eventually(lambda: probe.answered > answered + 5, 15, f"the service address answers after {name}")
@@ -82,10 +85,8 @@ def measure(stack: RunningStack, name: str, workdir: Path) -> Measured:
     )
 
 
-def _probe(stack: RunningStack, role: str) -> Probe:
-    if role == "coturn":
-        return StunProbe(stack.service_address("coturn"))
-    return SipProbe(stack.service_address("kamailio"))
+def _probe(role: str, addresses: dict[str, str]) -> Probe:
+    return StunProbe(addresses["coturn"]) if role == "coturn" else SipProbe(addresses["kamailio"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +101,18 @@ class _Calls:
 
 
 @contextlib.contextmanager
-def _calls(stack: RunningStack, workdir: Path, watched_s: float) -> Iterator[_Calls]:
+def _calls(stack: RunningStack, service: str, workdir: Path, watched_s: float) -> Iterator[_Calls]:
     """Dialogs that stand, and calls that are placed once a second until the end."""
     address, other = stack.client_address(0), stack.client_address(1)
     keeper = sipp.Caller(
         workdir / "kept",
-        f"{stack.service_address('kamailio')}:5060",
+        f"{service}:5060",
         "kept",
         address,
         5070,
         calls=DIALOGS,
         per_s=10,
-        before_reinvite_ms=round(1000 * watched_s) + 3000,
+        before_reinvite_ms=round(1000 * watched_s) + 2500,
         after_reinvite_ms=200,
         prefix=stack.client_prefix("kept", address, workdir),
     )
@@ -146,8 +147,8 @@ def _calls(stack: RunningStack, workdir: Path, watched_s: float) -> Iterator[_Ca
 
 
 @contextlib.contextmanager
-def _scalers_dead(stack: RunningStack, fault: Fault) -> Iterator[None]:
-    scalers = [one["id"] for one in stack.replicas("scaler")] if fault.scalers_dead else []
+def _dead(scalers: Sequence[str]) -> Iterator[None]:
+    """So long they are dead."""
     for scaler in scalers:
         run("docker", "kill", scaler)
     try:
@@ -157,14 +158,15 @@ def _scalers_dead(stack: RunningStack, fault: Fault) -> Iterator[None]:
             run("docker", "start", scaler)
 
 
-def _until_another_leads(stack: RunningStack, old: str) -> float:
-    """When (monotonic) another scaler led."""
+def _another_leads(stack: RunningStack, old: str, since: float) -> float:
+    """When (Unix time) another scaler led, after ``since``."""
 
     def another() -> dict[str, Any] | None:
         return next((s for s in stack.replicas("scaler") if s.get("active") and s["id"] != old), None)
 
-    eventually(another, LEADS_S, "another scaler leads")
-    return time.monotonic()
+    new = eventually(another, LEADS_S, "another scaler leads")
+    told = [e["at"] for e in stack.events() if e["event"] == "leads" and e["who"] == new["name"]]
+    return float(max(at for at in told if at >= since))
 
 
 def _stands_by(stack: RunningStack, old: str, since: float) -> None:

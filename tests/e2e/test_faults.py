@@ -21,10 +21,12 @@ pools:
   gateway: {{min: 2, max: 2, calls: 8}}
 """
 RUNS = 3
+SLOW = "agent-stopped"
+"""A replica like that does its work, and is replaced after a minute."""
 ANSWER_S = 5.0
 """Far over what is measured (0.1 to 2 s, benchmarks/failover.py): the machine is busy."""
-LEADS_S = 2.5 * 3.0 + 2 + 4
-"""As decision 0061 says, and what it takes to ask."""
+LEADS_S = 2.5 * 3.0 + 2
+"""Decision 0061."""
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +45,7 @@ def broken(test_image: str) -> Iterator[RunningStack]:
 
 @pytest.mark.parametrize("fault", list(FAULTS))
 def test_a_fault_costs_seconds_and_no_dialog(broken: RunningStack, tmp_path: Path, fault: str) -> None:
-    for _ in range(RUNS):
-        broken.wait_whole(150)
+    for _ in range(1 if fault.endswith(SLOW) else RUNS):
         measured = measure(broken, fault, tmp_path)
         led = f", another scaler leads after {measured.leads_s:.1f} s" if measured.leads_s else ""
         print(
