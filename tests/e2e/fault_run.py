@@ -25,6 +25,7 @@ WATCHED_S = 4.0
 LEADS_S = 20.0
 """So long another leader is waited for."""
 PAUSED_S = 30.0
+REPLACED_S = 60.0
 _PLACED_PER_S = 1.0
 
 
@@ -79,6 +80,13 @@ def measure(stack: RunningStack, name: str, workdir: Path, whole_s: float = 150.
         fault.mend(broken)
         if fault.role == "scaler":
             _stands_by(stack, broken.container, mended)
+    if fault.is_replaced:
+        eventually(
+            lambda: broken.container not in {one["id"] for one in stack.status()["replicas"]},
+            REPLACED_S,
+            f"the replica is replaced after {name}",
+            every=1,
+        )
     said = "\n".join(one.messages for one in (established, setup) if one.failed)
     return Measured(
         name, gap, leads_s, calls.keeper.calls, established.failed, calls.placer.calls, setup.failed, said

@@ -75,6 +75,8 @@ class Fault:
     """Puts right by hand what would stay broken, as an operator would."""
     scalers_dead: bool = False
     """No scaler runs from before the fault until it is mended."""
+    is_replaced: bool = False
+    """It looks well for a while, and is of no use: the next fault waits until it is gone."""
     with_kamailio: bool = False
     """The active Kamailio's container is killed at the same moment."""
 
@@ -110,6 +112,6 @@ FAULTS: dict[str, Fault] = {
 } | {
     "leader-killed": Fault("scaler", _kill),
     "leader-paused": Fault("scaler", lambda r: run("docker", "pause", r.container), _unpause),
-    "leader-cut-off": Fault("scaler", lambda r: r.cut_off_from_the_engine()),
+    "leader-cut-off": Fault("scaler", lambda r: r.cut_off_from_the_engine(), is_replaced=True),
     "leader-and-kamailio-killed": Fault("scaler", _kill, with_kamailio=True),
 }

@@ -82,6 +82,41 @@ def test_a_gateway_whose_service_answers_without_its_agent_is_replaced_and_not_d
     run(scene())
 
 
+def test_a_standby_that_is_cut_off_from_the_provider_is_replaced() -> None:
+    """Else it is there, and of no use when the leader dies."""
+
+    async def scene() -> None:
+        theatre = Theatre(stack(), 16)
+        async with theatre.going() as world:
+            await theatre.until("the stack comes up", 60)
+            await theatre.live(15)
+            (leader,) = theatre.leaders()
+            (standby,) = [r for r in theatre.running if r is not leader]
+            world.cuts.add((standby.process.name, API))
+            await theatre.live(60)
+            assert standby.machine.record.id not in world.machines
+            await theatre.until("there is another one", 10)
+
+    run(scene())
+
+
+def test_an_outage_of_the_provider_costs_no_scaler() -> None:
+    async def scene(seed: int) -> None:
+        theatre = Theatre(stack(), seed)
+        async with theatre.going() as world:
+            await theatre.until("the stack comes up", 60)
+            before = {m.record.id for m in world.of(Role.SCALER)}
+            world.inventory_fails = True
+            await theatre.live(90)
+            assert all(m.blind for m in world.of(Role.SCALER))
+            world.inventory_fails = False
+            await theatre.live(30)
+            assert {m.record.id for m in world.of(Role.SCALER)} == before
+
+    for seed in range(5):
+        run(scene(seed))
+
+
 def test_of_two_holders_of_an_address_one_gives_it_up_and_is_replaced() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 14)

@@ -68,7 +68,7 @@ class Theatre:
 
         def report(report: Report) -> None:
             if machine is not None:
-                machine.stepped_at = world.now
+                machine.stepped_at, machine.blind = world.now, report.blind is not None
             if report.leading:
                 self.report = report
 

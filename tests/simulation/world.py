@@ -56,6 +56,8 @@ class Machine:
     """It does not hear the others of its pool, and takes the service address."""
     process: Process | None = None
     """A scaler's."""
+    blind: bool = False
+    """A scaler says that it can't read the inventory."""
     stepped_at: float = 0.0
     """When a scaler's loop made its last step."""
 
@@ -297,7 +299,7 @@ class World:
         state, reason = State.READY, "works"
         if self.now < machine.ready_at:
             state, reason = State.BOOTING, "starts"
-        elif machine.broken or (record.role is Role.SCALER and self.now - machine.stepped_at > 10):
+        elif machine.broken or machine.blind or self._hangs(machine):
             state, reason = State.FAILED, "its service does not answer"
         elif machine.drained_by is not None:
             state = State.DRAINING if machine.calls else State.DRAINED
@@ -319,6 +321,9 @@ class World:
             term=machine.term,
             gateways_revision=machine.gateways.revision if machine.gateways else None,
         )
+
+    def _hangs(self, machine: Machine) -> bool:
+        return machine.record.role is Role.SCALER and self.now - machine.stepped_at > 10
 
     def _order(self, machine: Machine, what: str, order: Order) -> None:
         self._see_term(machine, order.term)

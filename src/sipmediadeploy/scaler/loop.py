@@ -34,6 +34,8 @@ from sipmediadeploy.stack import Role
 STEP_S = 0.5
 INVENTORY_S = 3.0
 _INVENTORY_LIMIT_S = 10.0
+BLIND_S = 20.0
+"""A scaler that could not read the inventory for so long says that it has failed."""
 _CLOSE_S = 2.0
 """What runs may end, before the lease is handed over. The engine kills a container after 5 s."""
 
@@ -50,6 +52,8 @@ class Report:
     problems: tuple[str, ...]
     replicas: int
     sight: Sight = NOTHING_SEEN
+    blind: str | None = None
+    """Why it is of no use: it has not been able to read the inventory for long."""
 
 
 def _not_timed(_role: Role, _seconds: float | None) -> None:
@@ -108,6 +112,7 @@ class Scaler:
         self._stopped_since: dict[str, float] = {}
         self._read_at: float | None = None
         self._read_error: str | None = None
+        self._readable_since: float | None = None
         self._next_read = 0.0
         self._reading: asyncio.Task[None] | None = None
         self._looked_round = False
@@ -115,6 +120,7 @@ class Scaler:
         self._memory = Memory()
         self._deaf_since: float | None = None
         self._handed_over_at: float | None = None
+        self._started_at: float | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Step until ``stop`` is set; then let what runs end, and hand the lease over."""
@@ -224,9 +230,18 @@ class Scaler:
                 problems,
                 len(observation.replicas),
                 self._sight(observation, time.perf_counter() - began),
+                self._blind(observation.now),
             )
         )
         return observation
+
+    def _blind(self, now: float) -> str | None:
+        if self._started_at is None:
+            self._started_at = now
+        since = self._started_at if self._read_at is None else self._read_at
+        if now - since < BLIND_S:
+            return None
+        return f"it can't read the inventory for {now - since:.0f} s: {self._read_error or 'no answer'}"
 
     def _sight(self, observation: Observation, step_s: float) -> Sight:
         conditions: Counter[tuple[Role, Condition]] = Counter()
@@ -253,6 +268,7 @@ class Scaler:
             self._read_error,
             {role: seconds for role, seconds in silence.items() if seconds is not None},
             self._hooks.unwanted(),
+            self._readable_since,
         )
 
     def _highest_term(self) -> int | None:
@@ -287,7 +303,10 @@ class Scaler:
                 records = await self._provider.inventory()
         except (ProviderError, TimeoutError) as e:
             self._read_error = str(e) or f"no answer within {_INVENTORY_LIMIT_S:.0f} s"
+            self._readable_since = None
             return
+        if self._readable_since is None:
+            self._readable_since = began
         stack = self._target.stack.name
         self._records = tuple(record for record in records if record.name.startswith(f"{stack}-"))
         self._read_at, self._read_error = began, None

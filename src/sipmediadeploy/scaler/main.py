@@ -177,6 +177,7 @@ class Reporter:
             "paused": report.paused,
             "term": report.term,
             "replicas": report.replicas,
+            "blind": report.blind,
             "problems": list(report.problems),
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)

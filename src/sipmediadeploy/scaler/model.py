@@ -45,6 +45,8 @@ class Timing:
     """A leader that has not heard most replicas for so long lets another scaler try."""
     hand_over_again: float = 60.0
     """It does so once in so long: perhaps nobody hears them."""
+    readable: float = 10.0
+    """So long after an outage of the provider other scalers may still say that they see nothing."""
     inventory_stale: float = 15.0
     """An inventory older than this is no ground for creating or deleting."""
 
@@ -135,6 +137,8 @@ class Observation:
     """By role: for how many seconds the service address has not answered a caller; absent: not known."""
     unwanted: frozenset[str] = frozenset()
     """Ids of replicas that an operator wants replaced."""
+    readable_since: float | None = None
+    """Since when every reading of the inventory was good; None: the last one was not."""
 
 
 @dataclass(frozen=True, slots=True)

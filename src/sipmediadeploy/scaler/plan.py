@@ -175,7 +175,8 @@ def _holds(target: Target, observation: Observation, replica: Replica) -> bool:
 def _second_holders(target: Target, observation: Observation, memory: Memory) -> dict[str, str]:
     """Holders of a service address that has had two for a while: all but the first one.
 
-    Two that hear each other settle it in less than a second; these do not, and will not later.
+    Two that hear each other settle it in less than a second; these do not, and will not later. Who has not
+    just said so is no holder: it may be dead.
     """
     there = {replica.record.id for replica in observation.replicas}
     found = {id_: beside for id_, beside in memory.second_holders.items() if id_ in there}
@@ -186,7 +187,9 @@ def _second_holders(target: Target, observation: Observation, memory: Memory) ->
         holders = [
             replica
             for replica in observation.replicas
-            if replica.record.role is role and _holds(target, observation, replica)
+            if replica.record.role is role
+            and _holds(target, observation, replica)
+            and replica.probe.silent_for(observation.now) < target.timing.silent / 2
         ]
         holders.sort(key=lambda replica: (replica.record.id in found, replica.record.slot))
         found |= {replica.record.id: holders[0].name for replica in holders[1:]}

@@ -171,6 +171,8 @@ def view(
         what, why = condition(replica, observation.now, target.timing, memory.started_at)
         if replica.name == target.own_name:
             what = Condition.USABLE  # It is at work right now, whatever its agent says.
+        elif what is Condition.FAILED and role is Role.SCALER and not _steady(observation, target):
+            what, why = Condition.USABLE, "may not know yet that the inventory can be read again"
         wanted = target.hashes.get((role, record.slot))
         outdated = "outdated" if record.config_hash != wanted or record.version != target.version else ""
         if record.id in observation.unwanted:
@@ -191,6 +193,11 @@ def view(
         memory.flops.get(role),
         observation.address_silence.get(role),
     )
+
+
+def _steady(observation: Observation, target: Target) -> bool:
+    since = observation.readable_since
+    return since is not None and observation.now - since >= target.timing.readable
 
 
 def named(members: list[Member]) -> str:

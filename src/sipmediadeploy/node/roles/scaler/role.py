@@ -16,7 +16,7 @@ FRESH_S = 10.0
 
 
 class ScalerRole(NoOrders):
-    """The scaler reads the replica document itself; its loop must be fresh."""
+    """The scaler reads the replica document itself; its loop must be fresh, and see the stack."""
 
     services = ("scaler",)
     patience_s = 0.0
@@ -30,22 +30,25 @@ class ScalerRole(NoOrders):
         return {}
 
     async def check(self) -> Health:
-        """Healthy means: the loop has made a step just now."""
+        """Healthy means: the loop has made a step just now, and can read the inventory."""
         try:
             age = time.time() - self._alive.stat().st_mtime
         except OSError:
             return Health(False, "scaler: its loop has not made a step yet")
         if age > FRESH_S:
             return Health(False, f"scaler: its loop has made no step for {age:.0f} s")
-        return self._well()
+        return self._told()
 
-    def _well(self) -> Health:
+    def _told(self) -> Health:
         try:
             told = json.loads(self._alive.read_text(encoding="utf-8"))
             leads, leader, term = bool(told["leading"]), told["leader"], int(told["term"])
+            blind = told.get("blind")
             paused = "; paused, it only watches" if told["paused"] else ""
         except (OSError, ValueError, KeyError, TypeError):
             return Health(True, "its loop is running")
+        if blind:
+            return Health(False, f"scaler: {blind}", active=leads)
         if leads:
             return Health(True, f"leads, term {term}{paused}", active=True)
         return Health(True, f"stands by; {leader or 'nobody'} leads", active=False)
