@@ -2,10 +2,11 @@
 
     python -m benchmarks.failover [--faults kamailio-killed …] [--runs 3] [--keep FILE] [--json]
 
-A caller asks the service address every 50 ms from one port that does not change, and the longest time without
-an answer is taken (for a leader's faults also the time until another scaler leads). SIPp keeps dialogs and
-places calls meanwhile. Then the stack is waited for until it is whole again. ``--keep`` adds each run to a
-file of JSON lines, and makes the rows of all that is in it: a long series can be made in parts.
+A caller asks the service address every 50 ms from one port that does not change, and the longest time
+without an answer is taken (for a leader's faults also the time until another scaler leads, for Coturn's
+until a relayed call has media again). SIPp keeps dialogs and places calls meanwhile. Then the stack is
+waited for until it is whole again. ``--keep`` adds each run to a file of JSON lines, and makes the rows
+of all that is in it: a long series can be made in parts.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ from sipmediadeploy.providers.docker.engine import ensure_engine
 _STACK = """\
 name: benchfail
 domain: bench.example.org
+turn: always
 media: {rtp_timeout_s: 300}
 pools:
   gateway: {min: 2, max: 2, calls: 8}
 """
 _WITHOUT_ANSWER = "an answer"
 _ANOTHER_LEADER = "another leader"
+_MEDIA = "media again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,18 @@ class FaultRow:
 
 
 def rows_of(runs: Sequence[Measured]) -> list[FaultRow]:
-    """A row for each fault (two for a leader's: without an answer, and until another leads)."""
+    """Rows for each fault: until there was an answer, media in a relayed call again, another leader."""
     rows = []
     for name in FAULTS:
         mine = [run for run in runs if run.fault == name]
         led = [run.leads_s for run in mine if run.leads_s is not None]
+        heard = [run.media_s for run in mine if run.media_s is not None]
         if mine:
             rows.append(_row(name, _WITHOUT_ANSWER, [run.no_answer_s for run in mine], mine))
         if led:
             rows.append(_row(name, _ANOTHER_LEADER, led, mine))
+        if heard:
+            rows.append(_row(name, _MEDIA, heard, mine))
     return rows
 
 
@@ -123,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 run = measure(stack, name, directory)
                 with keep.open("a", encoding="utf-8") as out:
                     out.write(json.dumps(asdict(run)) + "\n")
-                _tell(f"{number + 1} of {args.runs}: {table_line(run)}")
+                _tell(f"{number + 1} of {args.runs}: {run.line()}")
     except (AssertionError, OSError, subprocess.SubprocessError) as e:
         _tell(f"failover: {e}")
         return 2
@@ -132,15 +138,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = rows_of([Measured(**json.loads(line)) for line in keep.read_text(encoding="utf-8").splitlines()])
     print(json.dumps([asdict(row) for row in rows], indent=2) if args.json else table(rows))
     return 0
-
-
-def table_line(run: Measured) -> str:
-    """One run, for who watches."""
-    led = f", {run.leads_s:.1f} s until another leader" if run.leads_s is not None else ""
-    return (
-        f"{run.fault}: {run.no_answer_s:.2f} s without an answer{led};"
-        f" lost {run.established_lost} of {run.established} dialogs, {run.setup_lost} of {run.setup} calls"
-    )
 
 
 def _tell(text: str) -> None:

@@ -18,6 +18,7 @@ from tests import sipp
 from tests.e2e.faults import FAULTS, Replica
 from tests.e2e.probe import Probe, SipProbe, StunProbe
 from tests.e2e.running import RunningStack, eventually, run
+from tests.e2e.terminal import Terminal
 
 DIALOGS = 3
 WATCHED_S = 4.0
@@ -26,6 +27,7 @@ LEADS_S = 20.0
 """So long another leader is waited for."""
 PAUSED_S = 30.0
 REPLACED_S = 60.0
+MEDIA_S = 20.0
 _PLACED_PER_S = 1.0
 
 
@@ -38,6 +40,9 @@ class Measured:
     """The longest time in which a caller with one port, who asks every 50 ms, got no answer."""
     leads_s: float | None
     """Until another scaler led, as it wrote in its journal; None when no leader was broken."""
+    media_s: float | None
+    """Until both ends of a call that is relayed by Coturn heard each other again, to the second; 0 when they
+    did not notice, None when Coturn was not broken."""
     established: int
     established_lost: int
     """Dialogs whose re-INVITE or BYE was not answered with 200."""
@@ -46,6 +51,16 @@ class Measured:
     """Calls placed around the fault that did not come about, or could not be ended."""
     messages: str
     """Of lost calls, for the reader of a failed test."""
+
+    def line(self) -> str:
+        """For people."""
+        led = f", {self.leads_s:.1f} s until another leader" if self.leads_s is not None else ""
+        heard = f", {self.media_s:.1f} s until media again" if self.media_s is not None else ""
+        return (
+            f"{self.fault}: {self.no_answer_s:.2f} s without an answer{led}{heard};"
+            f" lost {self.established_lost} of {self.established} dialogs,"
+            f" {self.setup_lost} of {self.setup} calls"
+        )
 
 
 def measure(stack: RunningStack, name: str, workdir: Path, whole_s: float = 150.0) -> Measured:
@@ -57,8 +72,9 @@ def measure(stack: RunningStack, name: str, workdir: Path, whole_s: float = 150.
     addresses = {role: str(one["address"]) for role, one in status["service_addresses"].items()}
     broken = Replica(active[fault.role], fault.role, stack.network)
     watched_s = PAUSED_S if name == "leader-paused" else LEADS_S / 2 if fault.role == "scaler" else WATCHED_S
-    leads_s = None
+    leads_s = media_s = None
     with (
+        _relayed(stack, fault.role) as relayed,
         _probe(fault.role, addresses) as probe,
         _dead(scalers if fault.scalers_dead else []),
         _calls(stack, addresses["kamailio"], workdir, watched_s) as calls,
@@ -70,6 +86,8 @@ def measure(stack: RunningStack, name: str, workdir: Path, whole_s: float = 150.
             run("docker", "kill", active["kamailio"])
         if fault.role == "scaler":
             leads_s = _another_leads(stack, broken.container, at) - at
+        elif relayed:
+            media_s = _until_they_hear(relayed, before, watched_s)
         time.sleep(max(0.0, before + watched_s - time.monotonic()))
         answered = probe.answered
         eventually(lambda: probe.answered > answered + 5, 15, f"the service address answers after {name}")
@@ -89,8 +107,47 @@ def measure(stack: RunningStack, name: str, workdir: Path, whole_s: float = 150.
         )
     said = "\n".join(one.messages for one in (established, setup) if one.failed)
     return Measured(
-        name, gap, leads_s, calls.keeper.calls, established.failed, calls.placer.calls, setup.failed, said
+        name,
+        gap,
+        leads_s,
+        media_s,
+        calls.keeper.calls,
+        established.failed,
+        calls.placer.calls,
+        setup.failed,
+        said,
     )
+
+
+_TONES = 440, 660
+Relayed = tuple[Terminal, Terminal]
+
+
+@contextlib.contextmanager
+def _relayed(stack: RunningStack, role: str) -> Iterator[Relayed | None]:
+    """Two terminals that hear each other, when it is Coturn that is to be broken."""
+    if role != "coturn":
+        yield None
+        return
+    words = [("--audio-only", "--name", str(tone), "--tone", str(tone)) for tone in _TONES]
+    with Terminal(stack, "relayed", *words[0]) as one, Terminal(stack, "relayed", *words[1]) as two:
+        one.wait_hears(_TONES[1])
+        two.wait_hears(_TONES[0])
+        yield one, two
+
+
+def _until_they_hear(relayed: Relayed, since: float, watched_s: float) -> float:
+    """Seconds after ``since`` at which the last second of silence, of either, was over."""
+    over = since
+    silent = True
+    while silent or time.monotonic() < since + watched_s:
+        now = time.monotonic()
+        silent = not all(one.hears(tone) for one, tone in zip(relayed, reversed(_TONES), strict=True))
+        if silent:
+            over = now
+        assert now < since + MEDIA_S, f"a relayed call is silent {MEDIA_S:.0f} s after the fault"
+        time.sleep(0.1)
+    return over - since
 
 
 def _probe(role: str, addresses: dict[str, str]) -> Probe:

@@ -87,12 +87,12 @@ class Terminal:
 
     def wait_hears(self, hz: int, timeout: float = 20) -> dict[str, Any]:
         """Wait for a second in which this tone is heard."""
+        return self.wait(lambda second: _is_heard(second, hz), timeout, f"the terminal hears {hz} Hz")
 
-        def check(second: dict[str, Any]) -> bool:
-            heard = second["heard"]
-            return heard["level_db"] > -50 and any(abs(tone["hz"] - hz) <= 15 for tone in heard["tones"])
-
-        return self.wait(check, timeout, f"the terminal hears {hz} Hz")
+    def hears(self, hz: int) -> bool:
+        """Whether this tone was heard in the last second."""
+        seconds = [event for event in self.events if event["event"] == "second"]
+        return bool(seconds) and _is_heard(seconds[-1], hz)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -102,3 +102,8 @@ class Terminal:
     def _read_errors(self) -> None:
         assert self._process.stderr is not None
         self._errors.extend(self._process.stderr)
+
+
+def _is_heard(second: dict[str, Any], hz: int) -> bool:
+    heard = second["heard"]
+    return bool(heard["level_db"] > -50 and any(abs(tone["hz"] - hz) <= 15 for tone in heard["tones"]))
