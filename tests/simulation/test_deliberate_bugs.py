@@ -9,7 +9,8 @@ import pytest
 
 from sipmediadeploy.scaler import fixed_pool, gateway_pool, lease, model, plan, pool
 from sipmediadeploy.scaler.lease import Lease
-from sipmediadeploy.scaler.model import Action, Condition, Kind
+from sipmediadeploy.scaler.loop import Scaler
+from sipmediadeploy.scaler.model import Action, Condition, Kind, Probe
 from sipmediadeploy.scaler.pool import Member, Pool
 from tests.simulation import test_scaler
 from tests.simulation.clock import run
@@ -90,6 +91,26 @@ def what_is_silent_is_well(patch: Patch) -> None:
     patch.setattr(pool, "condition", condition)
 
 
+def only_agents_count(patch: Patch) -> None:
+    """Promise 1: a gateway is taken for dead whose SIP service answers."""
+    patch.setattr(Probe, "lost_for", Probe.silent_for)
+
+
+def two_may_hold_an_address(patch: Patch) -> None:
+    """Promise 3: callers reach the one or the other."""
+    patch.setattr(plan, "_second_holders", lambda *_: {})
+
+
+def a_blind_standby_is_well(patch: Patch) -> None:
+    """Promise 3: nobody can take over when the leader dies."""
+    patch.setattr(Scaler, "_blind", lambda *_: None)
+
+
+def an_outage_is_everybodys_end(patch: Patch) -> None:
+    """Promise 4: what others say of an outage is taken for news when it is over."""
+    patch.setattr(pool, "_steady", lambda *_: True)
+
+
 def the_dead_stay(patch: Patch) -> None:
     """Promise 5: what is dead is not cleaned up."""
     patch.setattr(fixed_pool, "_remove_bad", lambda _pool, _member: [])
@@ -140,6 +161,16 @@ def test_histories_show(bug: Callable[[Patch], None], monkeypatch: Patch) -> Non
             what_is_silent_is_well,
             test_scaler.test_a_silent_gateway_is_replaced_soon_and_keeps_its_calls_for_ten_minutes,
         ),
+        (
+            only_agents_count,
+            test_scaler.test_a_gateway_whose_service_answers_without_its_agent_is_replaced_and_not_deleted,
+        ),
+        (
+            two_may_hold_an_address,
+            test_scaler.test_of_two_holders_of_an_address_one_gives_it_up_and_is_replaced,
+        ),
+        (a_blind_standby_is_well, test_scaler.test_a_standby_that_is_cut_off_from_the_provider_is_replaced),
+        (an_outage_is_everybodys_end, test_scaler.test_an_outage_of_the_provider_costs_no_scaler),
         (a_new_leader_forgets, test_scaler.test_a_pause_outlives_the_leader_that_heard_of_it),
     ],
 )

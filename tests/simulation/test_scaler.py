@@ -105,13 +105,14 @@ def test_an_outage_of_the_provider_costs_no_scaler() -> None:
         theatre = Theatre(stack(), seed)
         async with theatre.going() as world:
             await theatre.until("the stack comes up", 60)
-            before = {m.record.id for m in world.of(Role.SCALER)}
+            await theatre.live(15)
+            created = world.created
             world.inventory_fails = True
             await theatre.live(90)
             assert all(m.blind for m in world.of(Role.SCALER))
             world.inventory_fails = False
             await theatre.live(30)
-            assert {m.record.id for m in world.of(Role.SCALER)} == before
+            assert world.created == created
 
     for seed in range(5):
         run(scene(seed))

@@ -82,6 +82,8 @@ def replicas(draw: st.DrawFn, role: Role, slot: int) -> Replica:
         ready_at=draw(st.none() | st.just(first_seen)),
         failed_since=draw(st.none() | AGO.map(lambda ago: NOW - ago)),
         error=draw(st.sampled_from(["", "no answer within 1 s"])),
+        serves=draw(st.none() | st.booleans()),
+        served_at=draw(st.none() | AGO.map(lambda ago: max(NOW - ago, first_seen))),
     )
     return Replica(record, probe, draw(st.none() | AGO.map(lambda ago: NOW - ago)))
 
@@ -103,6 +105,7 @@ def observations(draw: st.DrawFn) -> Observation:
         tuple(named.values()),
         None if read is None else NOW - read,
         unwanted=frozenset(unwanted),
+        readable_since=draw(st.none() | AGO.map(lambda ago: NOW - ago)),
     )
 
 
@@ -110,6 +113,9 @@ memories = st.builds(
     Memory,
     demand=st.just(()) | st.just(((NOW - 20, 3),)),
     started_at=st.none() | AGO.map(lambda ago: NOW - ago),
+    address_trouble=st.dictionaries(
+        st.sampled_from([Role.KAMAILIO, Role.COTURN]), AGO.map(lambda ago: NOW - ago)
+    ),
 )
 
 
@@ -146,7 +152,7 @@ def may_go(replica: Replica, memory: Memory) -> bool:
     if replica.stopped_since is not None and NOW - replica.stopped_since >= TIMING.stopped:
         return True
     silent = probe.silent_for(NOW)
-    if silent >= TIMING.delete_silent_gateway:
+    if probe.lost_for(NOW) >= TIMING.delete_silent_gateway:
         return True
     if status is None:
         led = memory.started_at is not None and memory.started_at <= probe.first_seen
