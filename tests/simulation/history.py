@@ -13,6 +13,10 @@ async def history(seed: int, theatre: Theatre | None = None) -> None:
     """A stack comes up, lives through minutes of faults and calls, and is whole again afterwards."""
     theatre = theatre or Theatre(stack(), seed)
     theatre.speeds = True
+    theatre.world.floating = {Role.KAMAILIO: None, Role.COTURN: None}
+    # One stack in four lives where no address may move, and one in four has zones.
+    theatre.world.service_addresses = seed % 4 != 1
+    theatre.world.zones = ("east", "west") if seed % 4 == 2 else ()
     async with theatre.going() as world:
         await theatre.until("the stack comes up", 60)
         for _ in range(200):
@@ -54,6 +58,8 @@ def trouble(world: World) -> None:
         world.api_slow_s = 0.0 if world.api_slow_s else world.random.choice((0.5, 2.0, 6.0))
     if chance() < 0.01:
         world.probes_lost = 0.0 if world.probes_lost else 0.2
+    if chance() < 0.01:
+        world.floating[world.random.choice((Role.KAMAILIO, Role.COTURN))] = None
     if chance() < 0.005:
         for machine in machines:
             machine.reachable = False

@@ -7,12 +7,13 @@ import os
 
 import pytest
 
+from sipmediadeploy.providers.base import SERVICE_ADDRESS
 from sipmediadeploy.stack import Role
 from tests.simulation import soak
 from tests.simulation.clock import run, virtual_loop
 from tests.simulation.history import history
 from tests.simulation.theatre import Theatre, stack
-from tests.simulation.world import API, BrokenPromise
+from tests.simulation.world import API, BrokenPromise, Machine
 
 STRIDE = 23
 """Every so many-eth step of the first scaler is one at which it dies."""
@@ -80,6 +81,53 @@ def test_a_gateway_whose_service_answers_without_its_agent_is_replaced_and_not_d
             assert lost.record.id not in world.machines
 
     run(scene())
+
+
+def test_a_floating_ip_that_somebody_detaches_is_mapped_again() -> None:
+    async def scene() -> None:
+        theatre = Theatre(stack(), 17)
+        theatre.world.floating[Role.KAMAILIO] = SERVICE_ADDRESS
+        async with theatre.going() as world:
+            await theatre.until("the stack comes up", 60)
+            for hand in (None, "a port that an operator took"):
+                await theatre.live(12)
+                world.floating[Role.KAMAILIO] = hand
+                await theatre.live(8)
+                assert world.floating[Role.KAMAILIO] == SERVICE_ADDRESS
+
+    run(scene())
+
+
+def test_where_no_address_moves_the_floating_ip_follows_the_working_replica() -> None:
+    async def scene(seed: int) -> None:
+        theatre = Theatre(stack(), seed)
+        world = theatre.world
+        world.service_addresses, world.zones = False, ("east", "west")
+        world.floating[Role.KAMAILIO] = None
+        async with theatre.going():
+            await theatre.until("the stack comes up", 60)
+            for kill in (world.stop, world.vanish, _silence):
+                await theatre.live(40)
+                kamailios = {m.record.id: m for m in world.of(Role.KAMAILIO)}
+                assert {m.record.zone for m in kamailios.values()} == {"east", "west"}
+                holder = kamailios[world.floating[Role.KAMAILIO] or ""]
+                kill(holder)
+                await theatre.live(8)
+                now = world.floating[Role.KAMAILIO]
+                assert now != holder.record.id
+                assert world.machines[now or ""].running
+                await theatre.live(20)
+                assert world.floating[Role.KAMAILIO] == now, "it is not moved to and fro"
+                holder.reachable = True
+                await theatre.live(20)
+                assert world.floating[Role.KAMAILIO] == now, "who comes back stands by"
+
+    for seed in range(5):
+        run(scene(seed))
+
+
+def _silence(machine: Machine) -> None:
+    machine.reachable = False
 
 
 def test_a_standby_that_is_cut_off_from_the_provider_is_replaced() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sipmediadeploy.protocol.secrets import Secrets
+from sipmediadeploy.providers.base import SERVICE_ADDRESS
 from sipmediadeploy.providers.lease import Mark
 from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.main import MakeDocument, make_scaler
@@ -243,7 +244,13 @@ class Theatre:
         ]
         takes = {m.record.name for m in world.of(Role.GATEWAY) if m.takes_calls(world.now)}
         told = all(known == takes for known in lists)
-        return fixed and bool(gateways) and told and len(self.leaders()) == 1
+        reached = all(self._is_reached(role, to) for role, to in world.floating.items())
+        return fixed and bool(gateways) and told and reached and len(self.leaders()) == 1
+
+    def _is_reached(self, role: Role, mapped_to: str | None) -> bool:
+        if self.world.service_addresses:
+            return mapped_to == SERVICE_ADDRESS
+        return mapped_to in {machine.record.id for machine in self.working(role)}
 
     def working(self, role: Role) -> list[Machine]:
         now = self.world.now

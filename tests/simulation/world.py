@@ -10,14 +10,14 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from ipaddress import IPv4Network
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, NoReturn, TypeVar
 
 from sipmediadeploy.protocol.agent import Gateways, Order, State, Status
 from sipmediadeploy.protocol.client import AgentError
 from sipmediadeploy.protocol.replica import ReplicaDocument
-from sipmediadeploy.providers.base import Life, ProviderError, ReplicaRecord
+from sipmediadeploy.providers.base import FloatingIp, Life, ProviderError, ReplicaRecord
 from sipmediadeploy.providers.lease import LeaseRecord, Mark
 from sipmediadeploy.stack import Limits, Role, Stack
 from tests.lease_store import MemoryLeaseStore
@@ -30,6 +30,10 @@ API = "api"
 
 T = TypeVar("T")
 Answer = Callable[[], Coroutine[Any, Any, T]]
+
+
+def floating_ip(role: Role) -> IPv4Address:
+    return IPv4Address(f"198.51.100.{1 + list(Role).index(role)}")
 
 
 @dataclass
@@ -90,6 +94,10 @@ class World:
         self.cuts: set[tuple[str, str]] = set()
         """(process, machine id or API): nothing passes."""
         self.closed = False
+        self.service_addresses = True
+        self.zones: tuple[str, ...] = ()
+        self.floating: dict[Role, str | None] = {}
+        """By role: what its floating IP is mapped to; absent: it has none."""
         self.creating = 0
         self.created = 0
         self.refused: list[str] = []
@@ -116,7 +124,7 @@ class World:
         self.broken.append(f"{self.now:.1f}: {what}")
         raise BrokenPromise(what)
 
-    def add(self, document: ReplicaDocument, boot_s: float) -> Machine:
+    def add(self, document: ReplicaDocument, boot_s: float, zone: str = "") -> Machine:
         self._next_id += 1
         record = ReplicaRecord(
             id=f"id{self._next_id}",
@@ -128,6 +136,7 @@ class World:
             created_at=time.time(),
             config_hash=document.service_hash(),
             version=self.version,
+            zone=zone,
         )
         machine = Machine(record, self.stack.pools.gateway.calls, self.now + boot_s)
         self.machines[record.id] = machine
@@ -153,9 +162,26 @@ class World:
     async def inventory(self) -> list[ReplicaRecord]:
         return await self.api(self._inventory)
 
-    async def create(self, document: ReplicaDocument, limits: Limits) -> ReplicaRecord:
+    async def create(self, document: ReplicaDocument, limits: Limits, zone: str = "") -> ReplicaRecord:
         self._note(f"create {document.name}")
-        return await self.api(lambda: self._create(document))
+        return await self.api(lambda: self._create(document, zone))
+
+    async def floating_ips(self) -> list[FloatingIp]:
+        async def listed() -> list[FloatingIp]:
+            await asyncio.sleep(self.random.uniform(0.01, 0.1))
+            return [FloatingIp(role, floating_ip(role), to) for role, to in self.floating.items()]
+
+        return await self.api(listed)
+
+    async def map_floating_ip(self, address: IPv4Address, to: str) -> None:
+        self._note(f"map {address}")
+
+        async def mapped() -> None:
+            await asyncio.sleep(self.random.uniform(0.05, self.slow_s))
+            (role,) = [role for role in self.floating if floating_ip(role) == address]
+            self.floating[role] = to
+
+        await self.api(mapped)
 
     async def delete(self, replica_id: str) -> None:
         self._note(f"delete {replica_id}")
@@ -196,7 +222,7 @@ class World:
             raise ProviderError("the engine does not answer")
         return [self._record(machine) for machine in self.machines.values()]
 
-    async def _create(self, document: ReplicaDocument) -> ReplicaRecord:
+    async def _create(self, document: ReplicaDocument, zone: str) -> ReplicaRecord:
         self.creating += 1
         try:
             early = self.random.random() < 0.5
@@ -210,7 +236,7 @@ class World:
             if document.address in {r.address for r in others} or document.name in {r.name for r in others}:
                 self.refused.append(document.name)
                 raise ProviderError(f"{document.name}: its name or its address is taken")
-            machine = self.add(document, boot)
+            machine = self.add(document, boot, zone)
             if early:  # Listed before the creation is answered.
                 await asyncio.sleep(self.random.uniform(0.1, self.slow_s))
             self.created += 1
@@ -235,11 +261,7 @@ class World:
             self.deleted.append(machine)
 
     def _record(self, machine: Machine) -> ReplicaRecord:
-        r = machine.record
-        life = Life.RUNNING if machine.running else Life.STOPPED
-        return ReplicaRecord(
-            r.id, r.name, r.role, r.slot, r.address, life, r.created_at, r.config_hash, r.version
-        )
+        return replace(machine.record, life=Life.RUNNING if machine.running else Life.STOPPED)
 
     # The agents.
 
@@ -357,6 +379,8 @@ class World:
             able = [m for m in machines if m.running and not m.broken and self.now >= m.ready_at]
             holder = next((m for m in able if m.active and m.drained_by is None), None)
             holder = holder or next((m for m in able if m.drained_by is None), able[0] if able else None)
+            if not self.service_addresses:
+                continue  # The scaler maps floating IPs.
             for machine in machines:
                 alone = machine in able and machine.hears_nobody and machine.drained_by is None
                 machine.active = machine is holder or alone

@@ -44,10 +44,36 @@ class ReplicaRecord:
     """The service hash of the document that it was made with."""
     version: str
     """The version of the image that it was made from."""
+    zone: str = ""
+    """Where it is, of the provider's zones; empty: it has none."""
+
+
+SERVICE_ADDRESS = "the service address"
+"""What a floating IP is mapped to, where there are service addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingIp:
+    """The public address of a pool."""
+
+    role: Role
+    address: IPv4Address
+    mapped_to: str | None
+    """:data:`SERVICE_ADDRESS`, a replica's id, another thing of the provider's, or nothing."""
 
 
 class Provider(Protocol):
     """Makes, lists and deletes the replicas of one stack."""
+
+    @property
+    def service_addresses(self) -> bool:
+        """Whether an address can move between replicas by VRRP; if not, floating IPs are mapped anew."""
+        ...
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """Over what replicas of a pool are spread; empty: one machine, or the provider does it."""
+        ...
 
     async def inventory(self) -> list[ReplicaRecord]:
         """All replicas of the stack, dead ones included.
@@ -57,8 +83,24 @@ class Provider(Protocol):
         """
         ...
 
-    async def create(self, document: ReplicaDocument, limits: Limits) -> ReplicaRecord:
-        """Make and start one replica from its document.
+    async def floating_ips(self) -> list[FloatingIp]:
+        """The public addresses of pools that the provider maps.
+
+        Raises:
+            ProviderError: they can't be read.
+        """
+        ...
+
+    async def map_floating_ip(self, address: IPv4Address, to: str) -> None:
+        """Map one to :data:`SERVICE_ADDRESS` or to a replica, by its id, in one step.
+
+        Raises:
+            ProviderError: it could not be mapped.
+        """
+        ...
+
+    async def create(self, document: ReplicaDocument, limits: Limits, zone: str = "") -> ReplicaRecord:
+        """Make and start one replica from its document, in one of the ``zones`` if there are any.
 
         Raises:
             ProviderError: it could not be made; nothing of it is left behind.

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Protocol
 
 from sipmediadeploy.protocol.agent import Gateways, Order
@@ -27,7 +28,10 @@ LIMITS_S: Mapping[Kind, float] = {
     Kind.RETIRE: 5.0,
     Kind.SET_GATEWAYS: 5.0,
     Kind.FAILOVER: 15.0,
+    Kind.MAP_FLOATING_IP: 30.0,
 }
+_OF_THE_PROVIDER = (Kind.CREATE, Kind.DELETE, Kind.MAP_FLOATING_IP)
+"""The lease is read again before each; its effect is seen in the inventory."""
 _LONGEST_BACKOFF_S: Mapping[Kind, float] = {Kind.CREATE: 120.0, Kind.DELETE: 60.0}
 _LONGEST_ORDER_BACKOFF_S = 5.0
 _FAILOVER_S, _FAILOVER_LOOK_S = 8.0, 0.1
@@ -127,7 +131,7 @@ class Executor:
         """Whether a creation or deletion has ended since the inventory was read."""
         return any(
             entry.ended_at is not None
-            and entry.action.kind in (Kind.CREATE, Kind.DELETE)
+            and entry.action.kind in _OF_THE_PROVIDER
             and (inventory_at is None or inventory_at <= entry.ended_at)
             for entry in self._entries.values()
         )
@@ -152,7 +156,7 @@ class Executor:
             self._event("dropped", action, error)
         except (ProviderError, AgentError, TimeoutError, ValueError) as e:
             # A creation that failed says something of the provider, so that it delays the role's next one.
-            counter = (action.kind, action.role if action.kind is Kind.CREATE else action.replica_id)
+            counter = (action.kind, action.role) if action.kind is Kind.CREATE else action.key
             failures = self._failures[counter] = self._failures.get(counter, 0) + 1
             longest = _LONGEST_BACKOFF_S.get(action.kind, _LONGEST_ORDER_BACKOFF_S)
             entry.retry_at = clock() + min(2.0 ** (failures - 1), longest) * self._jitter()
@@ -160,7 +164,7 @@ class Executor:
             self._event("failed", action, error)
         else:
             self._failures.pop((action.kind, action.role), None)
-            self._failures.pop((action.kind, action.replica_id), None)
+            self._failures.pop(action.key, None)
             self._event("done", action, "")
         finally:
             entry.ended_at = clock()
@@ -169,15 +173,17 @@ class Executor:
     async def _perform(
         self, action: Action, record: ReplicaRecord | None, others: Sequence[ReplicaRecord]
     ) -> None:
-        lasting = action.kind in (Kind.CREATE, Kind.DELETE)
+        lasting = action.kind in _OF_THE_PROVIDER
         if not (await self._authority.confirm() if lasting else self._authority.leads):
             raise NotLeading("this scaler does not lead any more")
         term = self._authority.term
         if action.kind is Kind.CREATE:
             document = self._document(action.role, action.slot, action.name)
-            await self._provider.create(document, self._limits(action.role))
+            await self._provider.create(document, self._limits(action.role), action.zone)
         elif action.kind is Kind.DELETE:
             await self._provider.delete(action.replica_id)
+        elif action.kind is Kind.MAP_FLOATING_IP:
+            await self._provider.map_floating_ip(IPv4Address(action.name), action.mapped_to)
         elif record is None:
             raise AgentError(f"{action.name} is not there any more")
         elif action.kind is Kind.SET_GATEWAYS:
@@ -211,7 +217,7 @@ class Executor:
 def _is_over(entry: _Entry, inventory_at: float | None, probes: Mapping[str, Probe], now: float) -> bool:
     if entry.ended_at is None:
         return False
-    if entry.action.kind in (Kind.CREATE, Kind.DELETE):
+    if entry.action.kind in _OF_THE_PROVIDER:
         seen = inventory_at is not None and inventory_at > entry.ended_at
     else:
         probe = probes.get(entry.action.replica_id)

@@ -59,11 +59,11 @@ def _remove_one(pool: Pool, present: list[Member]) -> list[Action]:
         return []
     first = min(candidates, key=_leaves_first)
     reason = first.outdated or f"{len(present)} there, {pool.limit} wanted"
-    if not first.replica.active:
+    if not first.active:
         return pool.order(Kind.DELETE, first, reason)
     if first.condition is Condition.LEAVING:
         return []
-    return pool.order(Kind.DRAIN, first, f"{reason}; the service address moves away first")
+    return pool.order(Kind.DRAIN, first, f"{reason}; the address moves away first")
 
 
 def _undrain(pool: Pool, present: list[Member]) -> list[Action]:
@@ -79,6 +79,6 @@ def _leaves_first(member: Member) -> tuple[bool, bool, bool, int]:
     return (
         not member.leaving_for_scaler,
         not member.outdated,
-        member.replica.active,
+        member.active,
         -member.replica.record.slot,
     )

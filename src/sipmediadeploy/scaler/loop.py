@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sipmediadeploy.protocol.agent import State
 from sipmediadeploy.protocol.client import Agents
 from sipmediadeploy.protocol.scaler import View
-from sipmediadeploy.providers.base import Provider, ProviderError, ReplicaRecord
+from sipmediadeploy.providers.base import FloatingIp, Provider, ProviderError, ReplicaRecord
 from sipmediadeploy.scaler.act import Authority, Event, Executor, some_jitter
 from sipmediadeploy.scaler.health import Prober, Serves, not_asked
 from sipmediadeploy.scaler.lease import Lease
@@ -109,6 +109,7 @@ class Scaler:
         self._hurry = False
         self._prober = Prober(agents, self._turned_bad, hooks.timed, serves=hooks.serves)
         self._records: tuple[ReplicaRecord, ...] = ()
+        self._floating_ips: tuple[FloatingIp, ...] = ()
         self._stopped_since: dict[str, float] = {}
         self._read_at: float | None = None
         self._read_error: str | None = None
@@ -268,6 +269,7 @@ class Scaler:
             self._read_error,
             {role: seconds for role, seconds in silence.items() if seconds is not None},
             self._hooks.unwanted(),
+            self._floating_ips,
             self._readable_since,
         )
 
@@ -301,6 +303,7 @@ class Scaler:
         try:
             async with asyncio.timeout(_INVENTORY_LIMIT_S):
                 records = await self._provider.inventory()
+                floating_ips = await self._provider.floating_ips()
         except (ProviderError, TimeoutError) as e:
             self._read_error = str(e) or f"no answer within {_INVENTORY_LIMIT_S:.0f} s"
             self._readable_since = None
@@ -309,6 +312,7 @@ class Scaler:
             self._readable_since = began
         stack = self._target.stack.name
         self._records = tuple(record for record in records if record.name.startswith(f"{stack}-"))
+        self._floating_ips = tuple(floating_ips)
         self._read_at, self._read_error = began, None
         stopped = {record.id for record in self._records if not is_running(record)}
         self._stopped_since = {id_: self._stopped_since.get(id_, began) for id_ in stopped}

@@ -67,6 +67,8 @@ def make_scaler(
             (role, slot): document(role, slot, "any").service_hash() for role, slot in usable_slots(stack)
         },
         own_name=own_name,
+        service_addresses=provider.service_addresses,
+        zones=provider.zones,
     )
 
     def executor(authority: Authority) -> Executor:

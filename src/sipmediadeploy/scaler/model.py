@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from sipmediadeploy.protocol.agent import Gateway, State, Status
-from sipmediadeploy.providers.base import Life, ReplicaRecord
+from sipmediadeploy.providers.base import FloatingIp, Life, ReplicaRecord
 from sipmediadeploy.stack import Role, Stack
 
 SERVICE_ADDRESS_ROLES = (Role.KAMAILIO, Role.COTURN)
@@ -41,6 +41,10 @@ class Timing:
     """One that has a holder and does not answer for so long is moved to another replica."""
     address_again: float = 60.0
     """It is moved for that reason once in so long: what did not help need not be repeated at once."""
+    lost: float = 2.0
+    """Where floating IPs are mapped anew: a holder of whom nothing answers for so long loses it."""
+    remap_again: float = 10.0
+    """Each is mapped anew once in so long: two replicas that come and go must not drive it to and fro."""
     hand_over: float = 6.0
     """A leader that has not heard most replicas for so long lets another scaler try."""
     hand_over_again: float = 60.0
@@ -137,6 +141,7 @@ class Observation:
     """By role: for how many seconds the service address has not answered a caller; absent: not known."""
     unwanted: frozenset[str] = frozenset()
     """Ids of replicas that an operator wants replaced."""
+    floating_ips: tuple[FloatingIp, ...] = ()
     readable_since: float | None = None
     """Since when every reading of the inventory was good; None: the last one was not."""
 
@@ -152,6 +157,10 @@ class Target:
     own_name: str
     """The name of the scaler's own replica."""
     timing: Timing = Timing()
+    service_addresses: bool = True
+    """See ``providers.base.Provider``."""
+    zones: tuple[str, ...] = ()
+    """See ``providers.base.Provider``."""
 
 
 class Kind(StrEnum):
@@ -163,6 +172,7 @@ class Kind(StrEnum):
     UNDRAIN = "undrain"
     RETIRE = "retire"
     SET_GATEWAYS = "set_gateways"
+    MAP_FLOATING_IP = "map_floating_ip"
     FAILOVER = "failover"
     """Planned: the active replica drains until another one is active."""
 
@@ -177,6 +187,10 @@ class Action:
     reason: str
     slot: int = -1
     """``create``: where. Otherwise unused."""
+    zone: str = ""
+    """``create``: in which of the provider's zones; empty: it has none."""
+    mapped_to: str = ""
+    """``map_floating_ip``: to what the floating IP ``name`` is to be mapped."""
     replica_id: str = ""
     """Everything but ``create``: on which replica."""
     gateways: tuple[Gateway, ...] = ()
@@ -187,7 +201,8 @@ class Action:
     @property
     def key(self) -> tuple[str, str]:
         """What a second one of the same must not be started beside."""
-        return self.kind, self.name if self.kind is Kind.CREATE else self.replica_id
+        named = self.kind in (Kind.CREATE, Kind.MAP_FLOATING_IP)
+        return self.kind, self.name if named else self.replica_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from sipmediadeploy.protocol.agent import Gateway, Gateways, State
 from sipmediadeploy.protocol.replica import GATEWAY_SIP_PORT
 from sipmediadeploy.scaler.fixed_pool import plan_fixed_pool
+from sipmediadeploy.scaler.floating_ips import plan_floating_ips
 from sipmediadeploy.scaler.gateway_pool import plan_gateways
 from sipmediadeploy.scaler.model import (
     SERVICE_ADDRESS_ROLES,
@@ -50,9 +51,12 @@ def plan(
     blind = blindness(target, observation)
     if blind is not None:
         return Plan(tuple(actions), memory, (f"nothing is created or deleted: {blind}", *problems))
-    moves = _move_deaf_addresses(pools, memory)
-    if moves:
-        moved = {action.role: observation.now for action in moves}
+    mapped, ip_problems = plan_floating_ips(target, observation, pools, memory)
+    actions += mapped
+    problems += ip_problems
+    moves = _move_deaf_addresses(pools, memory) if target.service_addresses else []
+    if moves or mapped:
+        moved = {action.role: observation.now for action in [*moves, *mapped]}
         memory = replace(memory, address_moved={**memory.address_moved, **moved})
         actions += moves
     actions += _end_second_holders(pools, memory)
@@ -148,8 +152,8 @@ def _addresses(
 ) -> tuple[dict[Role, float], list[str]]:
     """Since when each service address is not held by exactly one, and what to report of it."""
     trouble: dict[Role, float] = {}
-    problems = []
-    for role in SERVICE_ADDRESS_ROLES:
+    problems: list[str] = []
+    for role in SERVICE_ADDRESS_ROLES if target.service_addresses else ():
         names = [
             r.name for r in observation.replicas if r.record.role is role and _holds(target, observation, r)
         ]
@@ -201,7 +205,7 @@ def _end_second_holders(pools: Mapping[Role, Pool], memory: Memory) -> list[Acti
     actions: list[Action] = []
     for role in SERVICE_ADDRESS_ROLES:
         for member in pools[role].of(Condition.USABLE):
-            if member.replica.active and member.replica.record.id in memory.second_holders:
+            if member.active and member.replica.record.id in memory.second_holders:
                 actions += pools[role].order(Kind.DRAIN, member, member.outdated)
     return actions
 
@@ -215,8 +219,8 @@ def _move_deaf_addresses(pools: Mapping[Role, Pool], memory: Memory) -> list[Act
     if len(deaf) != 1:
         return []
     (pool,) = deaf
-    holders = [member for member in pool.of(Condition.USABLE) if member.replica.active]
-    others = [member for member in pool.of(Condition.USABLE) if not member.replica.active]
+    holders = [member for member in pool.of(Condition.USABLE) if member.active]
+    others = [member for member in pool.of(Condition.USABLE) if not member.active]
     last = memory.address_moved.get(pool.role)
     lately = last is not None and pool.now - last < pool.target.timing.address_again
     if len(holders) != 1 or not others or lately:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 from sipmediadeploy.scaler.model import (
     MAX_CREATIONS,
@@ -33,6 +35,8 @@ class Member:
     why: str
     outdated: str
     """Why it is to be replaced though it works; empty: it is not."""
+    active: bool = False
+    """It is the one that the pool's callers reach."""
 
     @property
     def name(self) -> str:
@@ -124,9 +128,29 @@ class Pool:
                 replica_name(self.target.stack.name, self.role, number + i),
                 reason,
                 slot,
+                zone,
             )
-            for i, slot in enumerate(self.free_slots()[: max(count, 0)])
+            for (i, slot), zone in zip(
+                enumerate(self.free_slots()[: max(count, 0)]), self._zones(), strict=False
+            )
         ]
+
+    def map_floating_ip(self, address: str, to: str, reason: str) -> list[Action]:
+        """The mapping of a floating IP of the pool, unless one is under way."""
+        if any(u.action.kind is Kind.MAP_FLOATING_IP and u.action.name == address for u in self.underway):
+            return []
+        return [Action(Kind.MAP_FLOATING_IP, self.role, address, reason, mapped_to=to)]
+
+    def _zones(self) -> Iterator[str]:
+        """For each creation, the zone that has the fewest replicas of the pool by then."""
+        if not self.target.zones:
+            yield from repeat("")
+        there = Counter(member.replica.record.zone for member in self.members if not member.bad)
+        there.update(creation.action.zone for creation in self._creations())
+        while True:
+            zone = min(self.target.zones, key=lambda zone: there[zone])
+            there[zone] += 1
+            yield zone
 
     def _of_role(self) -> list[Underway]:
         return [u for u in self.underway if u.action.role is self.role]
@@ -164,6 +188,7 @@ def view(
 ) -> Pool:
     """The pool of ``role`` as observed."""
     members = []
+    mapped = {ip.mapped_to for ip in observation.floating_ips}
     for replica in observation.replicas:
         record = replica.record
         if record.role is not role:
@@ -181,7 +206,8 @@ def view(
             outdated = (
                 f"to be replaced: it held the service address beside {memory.second_holders[record.id]}"
             )
-        members.append(Member(replica, what, why, outdated))
+        active = replica.active if target.service_addresses else record.id in mapped
+        members.append(Member(replica, what, why, outdated, active))
     members.sort(key=lambda member: (member.replica.record.slot, member.name))
     return Pool(
         role,

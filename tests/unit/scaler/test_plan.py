@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
 
 from sipmediadeploy.protocol.agent import State, Status
 from sipmediadeploy.protocol.secrets import Secrets
-from sipmediadeploy.providers.base import Life, ReplicaRecord
+from sipmediadeploy.providers.base import SERVICE_ADDRESS, FloatingIp, Life, ReplicaRecord
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler import policy
 from sipmediadeploy.scaler.main import usable_slots, wanted_hashes
@@ -189,6 +189,79 @@ def test_of_two_holders_that_do_not_settle_it_the_second_is_replaced(target: Tar
     two["demo-kamailio-2"] = replica(target, Role.KAMAILIO, 2)
     memory = Memory(started_at=0.0, second_holders={"demo-kamailio-1": "demo-kamailio-0"})
     assert decide(target, two, memory=memory) == ["delete demo-kamailio-1"]
+
+
+CLOUD = IPv4Address("198.51.100.1")
+
+
+def mapped(target: Target, replicas: dict[str, Replica], to: str | None, **more: Any) -> tuple[str, ...]:
+    """To what Kamailio's floating IP is mapped anew, which is mapped to ``to`` now."""
+    ip = FloatingIp(Role.KAMAILIO, CLOUD, to)
+    seen = Observation(NOW, tuple(replicas.values()), inventory_at=NOW - 1, floating_ips=(ip,))
+    result = plan(target, seen, more.pop("underway", ()), more.pop("memory", Memory(started_at=0.0)))
+    return tuple(a.mapped_to for a in result.actions if a.kind is Kind.MAP_FLOATING_IP)
+
+
+def test_a_floating_ip_that_was_moved_by_hand_is_mapped_to_the_service_address_again(target: Target) -> None:
+    there = whole(target)
+    assert mapped(target, there, SERVICE_ADDRESS) == ()
+    assert mapped(target, there, None) == (SERVICE_ADDRESS,)
+    assert mapped(target, there, "somebody's port") == (SERVICE_ADDRESS,)
+    again = Action(Kind.MAP_FLOATING_IP, Role.KAMAILIO, str(CLOUD), "why", mapped_to=SERVICE_ADDRESS)
+    assert mapped(target, there, None, underway=(Underway(again),)) == ()
+    lately = Memory(started_at=0.0, address_moved={Role.KAMAILIO: NOW - 5})
+    assert mapped(target, there, None, memory=lately) == ()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "to", "expected"),
+    [
+        ({}, {}, "demo-kamailio-1", ()),  # who has it keeps it
+        ({}, {}, None, ("demo-kamailio-0",)),
+        ({}, {}, "somebody's port", ("demo-kamailio-0",)),
+        ({}, {"answered_at": NOW - 1.5}, "demo-kamailio-1", ()),
+        ({}, {"answered_at": NOW - 2.5}, "demo-kamailio-1", ("demo-kamailio-0",)),
+        ({}, {"state": State.FAILED, "failed_since": NOW - 6}, "demo-kamailio-1", ("demo-kamailio-0",)),
+        ({}, {"stopped_since": NOW - 3}, "demo-kamailio-1", ("demo-kamailio-0",)),
+        ({}, {"state": State.DRAINING, "drained_by": "operator"}, "demo-kamailio-1", ("demo-kamailio-0",)),
+        ({"answered_at": NOW - 2.5}, {"answered_at": NOW - 2.5}, "demo-kamailio-1", ()),
+    ],
+)
+def test_where_no_address_moves_the_floating_ip_does(
+    target: Target, first: dict[str, Any], second: dict[str, Any], to: str | None, expected: tuple[str, ...]
+) -> None:
+    cloud = replace(target, service_addresses=False)
+    there = whole(target) | {
+        "demo-kamailio-0": replica(target, Role.KAMAILIO, 0, **first),
+        "demo-kamailio-1": replica(target, Role.KAMAILIO, 1, **second),
+    }
+    assert mapped(cloud, there, to) == expected
+
+
+def test_a_holder_whose_service_answers_keeps_the_floating_ip(target: Target) -> None:
+    cloud = replace(target, service_addresses=False)
+    holder = replica(target, Role.KAMAILIO, 0, answered_at=NOW - 3)
+    serving = replace(holder, probe=replace(holder.probe, serves=True, served_at=NOW - 0.5))
+    assert mapped(cloud, whole(target) | {"demo-kamailio-0": serving}, "demo-kamailio-0") == ()
+
+
+def test_replicas_are_spread_over_zones(target: Target) -> None:
+    cloud = replace(target, zones=("east", "north", "west"))
+    there = whole(target)
+    for name, zone in (("demo-kamailio-0", "east"), ("demo-coturn-0", "north")):
+        there[name] = replace(there[name], record=replace(there[name].record, zone=zone))
+    del there["demo-kamailio-1"], there["demo-coturn-1"]
+    there["demo-gateway-0"] = replica(target, Role.GATEWAY, 0, calls=2, state=State.BUSY)
+    seen = Observation(NOW, tuple(there.values()), inventory_at=NOW - 1)
+    made = plan(cloud, seen, (), Memory(started_at=0.0)).actions
+    zones = {a.role: a.zone for a in made if a.kind is Kind.CREATE}
+    assert zones[Role.KAMAILIO] == "north"
+    assert zones[Role.COTURN] == "east"
+    kamailio = next(a for a in made if a.role is Role.KAMAILIO and a.kind is Kind.CREATE)
+    del there["demo-kamailio-0"]
+    seen = Observation(NOW, tuple(there.values()), inventory_at=NOW - 1)
+    more = plan(cloud, seen, (Underway(kamailio),), Memory(started_at=0.0)).actions
+    assert [a.zone for a in more if a.role is Role.KAMAILIO and a.kind is Kind.CREATE] == ["east"]
 
 
 def test_a_spare_empty_gateway_is_drained_after_the_cool_down_only(target: Target) -> None:

@@ -17,7 +17,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig, Ulimit
 
 from sipmediadeploy.protocol.replica import PATH, GatewayService, ReplicaDocument
-from sipmediadeploy.providers.base import Life, ProviderError, ReplicaRecord
+from sipmediadeploy.providers.base import FloatingIp, Life, ProviderError, ReplicaRecord
 from sipmediadeploy.providers.docker import labels
 from sipmediadeploy.providers.docker.engine import REQUEST_TIMEOUT_S, SOCKET, connect, in_thread, reason
 from sipmediadeploy.providers.docker.lease import DockerLeaseStore
@@ -49,13 +49,25 @@ class DockerProvider:
 
     stack: str
     image_version: str
+    service_addresses: bool = True
+    zones: tuple[str, ...] = ()
+
+    async def floating_ips(self) -> list[FloatingIp]:
+        """None: published ports are mapped for good by a container of their own."""
+        return []
+
+    async def map_floating_ip(self, address: IPv4Address, to: str) -> None:
+        """See ``Provider.map_floating_ip``."""
+        raise ProviderError(f"Docker has no floating IPs: {address} can't be mapped to {to}")
 
     async def inventory(self) -> list[ReplicaRecord]:
         """All replicas of the stack, exited and paused ones included; see ``Provider.inventory``."""
         return await in_thread(f"inventory of stack {self.stack}", _INVENTORY_TIMEOUT_S, self._inventory)
 
-    async def create(self, document: ReplicaDocument, limits: Limits) -> ReplicaRecord:
+    async def create(self, document: ReplicaDocument, limits: Limits, zone: str = "") -> ReplicaRecord:
         """Make and start one replica; see ``Provider.create``."""
+        if zone:
+            raise ProviderError(f"replica {document.name}: one machine has no zone {zone}")
         what = f"replica {document.name}"
         return await in_thread(what, _CHANGE_TIMEOUT_S, lambda: self._create(document, limits))
 
