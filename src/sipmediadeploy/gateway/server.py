@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -40,6 +41,7 @@ READY_WORKERS = 2
 """Idle workers beside those in calls: a second call may come while the first one's successor starts."""
 WORKER_GRACE_S = 5.0
 """After a burst of calls the pool may be empty for so long and the gateway be healthy all the same."""
+COLLECT_EVERY_S = 5.0
 
 
 class GatewayServer:
@@ -55,6 +57,7 @@ class GatewayServer:
         self._retired = self._retired_file.exists()
         self._ready_at = float("-inf")
         self._calls: dict[Call, asyncio.Task[EndReason]] = {}
+        self._collecting: asyncio.Task[None] | None = None
         self._metrics = GatewayMetrics()
         self._pool = WorkerPool(max(1, min(READY_WORKERS, service.capacity)))
         self._driver = driver
@@ -96,6 +99,7 @@ class GatewayServer:
         """
         self._pool.start()
         await self._ua.start()
+        self._collecting = asyncio.create_task(self._collect_garbage())
         log.info("gateway started", address=f"{self._ua.address}:{self._ua.port}", capacity=self.capacity)
 
     async def stop(self) -> None:
@@ -110,7 +114,18 @@ class GatewayServer:
         await self._ua.stop()
         await self._pool.close()
         await self._driver.close()
+        if self._collecting is not None:
+            self._collecting.cancel()
         log.info("gateway stopped")
+
+    async def _collect_garbage(self) -> None:
+        """Free what calls left in reference cycles: closed WebSockets, each with 256 kB of TLS buffer.
+
+        Python does it by itself, but counts objects, not bytes: after a dozen calls, or a hundred long ones.
+        """
+        while True:
+            await asyncio.sleep(COLLECT_EVERY_S)
+            gc.collect()
 
     # SIP
 
@@ -231,6 +246,8 @@ async def serve(document: ReplicaDocument, control: Path, state: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = GatewayServer(document, service, load_driver(service, document.name), state)
+    gc.collect()
+    gc.freeze()  # collections pass over what is there for good: 1 to 9 ms instead of 50
     async with contextlib.AsyncExitStack() as stack:
         await server.start()
         stack.push_async_callback(server.stop)
