@@ -8,13 +8,14 @@ the time, so that a gateway does not take it for dead.
 from __future__ import annotations
 
 import csv
+import secrets
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _HEADERS = """\
-      From: "SIPp" <sip:sipp@[local_ip]:[local_port]>;tag=[pid]SIPp[call_number]
+      From: "SIPp" <sip:sipp@[local_ip]:[local_port]>;tag=[call_id]
       Call-ID: [call_id]
       Contact: <sip:sipp@[local_ip]:[local_port]>
       Max-Forwards: 70"""
@@ -88,6 +89,8 @@ def start(caller: Caller) -> subprocess.Popen[str]:
                 caller.user,
                 "-nostdin",
             ),
+            # SIPp's own Call-ID is the same in each container, where it always has the same process id.
+            *("-cid_str", f"%u-{secrets.token_hex(8)}"),
             *("-m", str(caller.calls), "-l", str(caller.calls)),
             *("-r", "1", "-rp", str(round(1000 / caller.per_s))),
             *("-trace_stat", "-fd", "1", "-stf", str(caller.workdir / "statistics.csv")),
