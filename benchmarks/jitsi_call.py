@@ -57,6 +57,8 @@ class JoinRow:
     sound_p50: int
     sound_p95: int
     cpu_percent_per_call: float
+    memory_mb_per_call: float
+    """By how much the container of the gateway has grown from no call to two, halved."""
     worker_mb: float
     """Mean PSS of the workers of the two calls."""
     longest_gap_ms: int
@@ -84,7 +86,7 @@ def measure(
     room, gateway = f"bench{loss}", stack.measured
     base = ["--json", "--preencoded", "--beep", "--kbps", str(args.kbps), "--size", args.size]
     cgroup = gateway.cgroup()
-    idle = cpu_share(cgroup, 4)
+    idle, memory = cpu_share(cgroup, 4), cgroup.working_set()
     stays = Terminal(stack.terminal(0, gateway, room, *base, "--no-decode", "--name", "Stays"))
     summaries = []
     try:
@@ -99,6 +101,7 @@ def measure(
         before = usages(cgroup.pids())
         share = cpu_share(cgroup, args.seconds)
         after = usages(cgroup.pids())
+        grown = cgroup.working_set() - memory
         other.hang_up()
         other.wait()
         gap = int(summary_of(other).get("longest_video_gap_ms", 0))
@@ -116,7 +119,7 @@ def measure(
         percentile(times("connected_ms"), 0.5), percentile(times("connected_ms"), 0.95),
         percentile(times("first_frame_ms"), 0.5), percentile(times("first_frame_ms"), 0.95),
         percentile(times("first_sound_ms"), 0.5), percentile(times("first_sound_ms"), 0.95),
-        round(100 * (share - idle) / 2, 1),
+        round(100 * (share - idle) / 2, 1), round(grown / _MB / 2, 1),
         round(statistics.mean(u.pss for u in workers) / _MB, 1) if workers else 0.0,
         gap, int(args.seconds), round(100 * idle, 1),
     )  # fmt: skip
@@ -151,7 +154,8 @@ def table(rows: Sequence[JoinRow]) -> str:
     lines += [
         f"{r.platform:8}  {r.loss_percent:2} %  {r.bridge:22} {r.kbps:4}  {r.joins:5} {r.failed:6} |"
         f" {r.answer_p50:5} {r.answer_p95:5} ms | {r.picture_p50:6} {r.picture_p95:5} ms |"
-        f" {r.sound_p50:4} {r.sound_p95:5} ms | {r.cpu_percent_per_call:4.1f} % {r.worker_mb:4.0f} MB |"
+        f" {r.sound_p50:4} {r.sound_p95:5} ms |"
+        f" {r.cpu_percent_per_call:4.1f} % {r.memory_mb_per_call:4.0f} MB |"
         f" {r.longest_gap_ms:4} ms in {r.seconds} s | {r.idle_percent:.1f} %"
         for r in rows
     ]
