@@ -22,7 +22,7 @@ from tests.e2e.terminal import Terminal
 
 DIALOGS = 3
 WATCHED_S = 4.0
-"""After the fault: a second gap would show, too."""
+WHOLE_S = 150.0
 LEADS_S = 20.0
 """So long another leader is waited for."""
 PAUSED_S = 30.0
@@ -63,15 +63,19 @@ class Measured:
         )
 
 
-def measure(stack: RunningStack, name: str, workdir: Path, whole_s: float = 150.0) -> Measured:
-    """Wait for the stack to be whole, and break it; AssertionError when it did not answer again."""
+def measure(stack: RunningStack, name: str, workdir: Path, watched_s: float = WATCHED_S) -> Measured:
+    """Wait for the stack to be whole, and break it; AssertionError when it did not answer again.
+
+    It is watched for ``watched_s`` afterwards: a second gap would show, too. (A leader's fault longer.)
+    """
     fault = FAULTS[name]
-    status = stack.wait_whole(whole_s)
+    status = stack.wait_whole(WHOLE_S)
     active = {one["role"]: str(one["id"]) for one in status["replicas"] if one.get("active")}
     scalers = [str(one["id"]) for one in status["replicas"] if one["role"] == "scaler"]
     addresses = {role: str(one["address"]) for role, one in status["service_addresses"].items()}
     broken = Replica(active[fault.role], fault.role, stack.network)
-    watched_s = PAUSED_S if name == "leader-paused" else LEADS_S / 2 if fault.role == "scaler" else WATCHED_S
+    if fault.role == "scaler":
+        watched_s = PAUSED_S if name == "leader-paused" else LEADS_S / 2
     leads_s = media_s = None
     with (
         _relayed(stack, fault.role) as relayed,

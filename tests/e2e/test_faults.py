@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import NAME
-from tests.e2e.fault_run import measure
+from tests.e2e.fault_run import WHOLE_S, measure
 from tests.e2e.faults import FAULTS
 from tests.e2e.running import ROOT, RunningStack
 
@@ -22,6 +22,7 @@ pools:
   gateway: {{min: 2, max: 2, calls: 8}}
 """
 RUNS = 3
+WATCHED_S = 2.0
 SLOW = "agent-stopped"
 """A replica like that does its work, and is replaced after a minute."""
 ANSWER_S = 5.0
@@ -49,10 +50,10 @@ def broken(test_image: str) -> Iterator[RunningStack]:
 @pytest.mark.parametrize("fault", list(FAULTS))
 def test_a_fault_costs_seconds_and_no_dialog(broken: RunningStack, tmp_path: Path, fault: str) -> None:
     for _ in range(1 if fault.endswith(SLOW) else RUNS):
-        measured = measure(broken, fault, tmp_path)
+        measured = measure(broken, fault, tmp_path, WATCHED_S)
         print(measured.line())
         assert measured.no_answer_s < ANSWER_S
         assert (measured.leads_s or 0) < LEADS_S
         assert (measured.media_s or 0) < MEDIA_S
         assert measured.established_lost == 0, measured.messages
-    broken.wait_whole(150)
+    broken.wait_whole(WHOLE_S)
