@@ -30,6 +30,7 @@ pytestmark = [
 ]
 
 SECRET = "not-a-real-secret"
+RELAY_PORTS = (47_000, 47_099)
 
 
 def own_address() -> IPv4Address:
@@ -50,7 +51,7 @@ class Coturn:
             port=self.server.port,
             realm="sip.example.org",
             secret=SECRET,
-            relay_ports=(47_000, 47_099),
+            relay_ports=RELAY_PORTS,
             allowed_peers=(IPv4Network(f"{address}/32"),),
         )
         self._directory = directory
@@ -61,6 +62,12 @@ class Coturn:
         """Start it."""
         argv = ["turnserver", "-c", str(self._directory / "turnserver.conf")]
         self._process = spawn(argv, self._directory / "turn.log")
+
+    def relays(self) -> int:
+        """How many ports it has given to clients."""
+        lines = Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]
+        ports = [int(line.split()[1].split(":")[1], 16) for line in lines]
+        return sum(port in range(RELAY_PORTS[0], RELAY_PORTS[1] + 1) for port in ports)
 
     def kill(self) -> None:
         """End it at once."""
@@ -95,6 +102,19 @@ async def test_a_relayed_call_comes_back_soon_after_its_turn_server_was_replaced
             print(f"back after {time.monotonic() - killed:.1f} s")
             await until_async("Bob hears Ann", lambda: bob.terminal.hears(440))
             assert not ann.ended
+
+
+async def test_a_call_gives_its_relay_ports_back(tmp_path: Path, coturn: Coturn) -> None:
+    """Else they are taken for ten minutes more, and a busy morning's calls find none."""
+    async with running_janus(tmp_path) as server:
+        relayed = ConferenceAccess(platform="janus", url=server.url, turn="always", turn_server=coturn.server)
+        async with guest(server.url, "Bob", 1000, BLUE, access=relayed) as bob:
+            async with guest(server.url, "Ann", 440, RED, access=relayed) as ann:
+                await until("Ann sees Bob", lambda: ann.terminal.sees(BLUE))
+                await until("Bob sees Ann", lambda: bob.terminal.sees(RED))
+                both = coturn.relays()
+            await until("Ann's are given back", lambda: coturn.relays() <= both / 2, 5)
+        await until("Bob's are given back", lambda: coturn.relays() == 0, 5)
 
 
 async def test_a_turn_server_that_is_not_there_is_named(tmp_path: Path) -> None:

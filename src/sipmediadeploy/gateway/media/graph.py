@@ -27,6 +27,7 @@ from sipmediadeploy.gateway.media.sip_stream import Numbering, audio_rate, recei
 from sipmediadeploy.gateway.sip.h264 import largest_picture, parse_profile_level
 
 _KEYFRAME_WANTED_INTERVAL_S = 1.0
+_LOOK_S = 0.005
 
 Emit = Callable[..., None]
 """``emit(event, *arguments)``; safe to call from any thread."""
@@ -38,6 +39,8 @@ class MediaGraph:
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._peers: dict[str, Peer] = {}
+        self._leaving: set[Peer] = set()
+        """Closed ones, whose TURN servers have not ended the allocations yet."""
         self._leg: SipLeg | None = None
         self._outlets: list[Outlet] = []
         self._keyframe_asked = 0.0
@@ -153,6 +156,21 @@ class MediaGraph:
         found = self._peers.pop(peer, None)
         if found is not None:
             found.close()
+            self._give_relays_back(found)
+
+    def _give_relays_back(self, peer: Peer) -> None:
+        self._leaving.add(peer)
+        peer.give_relays_back(self._leaving.discard)
+
+    def end(self, within_s: float) -> None:
+        """The process is about to end: TURN servers have ``within_s`` to end what they have allocated."""
+        deadline = time.monotonic() + within_s
+        for peer in self._peers.values():
+            self._give_relays_back(peer)
+        context = GLib.MainContext.default()
+        while self._leaving and time.monotonic() < deadline:
+            if not context.iteration(False):
+                time.sleep(_LOOK_S)
 
     def send_uplink(self, audio: bool, video: bool) -> None:
         """Hold sound or picture of the terminal back, or let it go out again."""

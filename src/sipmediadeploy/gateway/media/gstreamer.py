@@ -11,7 +11,18 @@ import gi
 
 for _name in ("Gst", "GstNet", "GstSdp", "GstVideo", "GstWebRTC", "GstRtp"):
     gi.require_version(_name, "1.0")
-from gi.repository import Gio, GLib, Gst, GstNet, GstRtp, GstSdp, GstVideo, GstWebRTC  # noqa: E402
+gi.require_version("Nice", "0.1")
+from gi.repository import (  # noqa: E402
+    Gio,
+    GLib,
+    Gst,
+    GstNet,
+    GstRtp,
+    GstSdp,
+    GstVideo,
+    GstWebRTC,
+    Nice,  # noqa: F401  webrtcbin's ICE agent has its methods by it
+)
 
 from sipmediadeploy.gateway.media.api import MediaError  # noqa: E402
 

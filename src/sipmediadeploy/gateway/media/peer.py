@@ -98,10 +98,11 @@ class Peer:
         self._relays = len(ice.turn_uris)
         self._state = "new"
         self._closed = False
+        self._allocates = bool(ice.turn_uris)
         w = self._webrtc = make("webrtcbin", latency=LATENCY_MS, bundle_policy="max-bundle")
         self._ice = w.get_property("ice-agent")  # the getter gives its reference away: keep it, and ask once
         self._ice.set_property("ice-tcp", False)
-        agent = self._ice.get_property("agent")
+        agent = self._agent = self._ice.get_property("agent")
         agent.set_property("upnp", False)  # else gathering waits 200 ms for a router
         agent.set_property("keepalive-conncheck", True)  # notices a peer that has gone
         for uri in ice.turn_uris:
@@ -184,6 +185,17 @@ class Peer:
         self._sending.clear()
         self._pads.clear()
         self.channel.close()
+
+    def give_relays_back(self, done: Callable[[Peer], None]) -> None:
+        """End the allocations on TURN servers, which else keep a port for ten minutes after the call.
+
+        The main loop calls ``done`` when they have answered; this object must live until then.
+        """
+        if not self._allocates:
+            done(self)
+            return
+        self._allocates = False
+        self._agent.close_async(lambda *_: done(self))
 
     def owns(self, element: Any) -> bool:
         """The element is a part of this peer connection."""

@@ -20,6 +20,8 @@ from sipmediadeploy.gateway.media.card import Card
 from sipmediadeploy.gateway.media.graph import MediaGraph
 from sipmediadeploy.gateway.media.gstreamer import GLib, start
 
+RELAYS_S = 0.5
+"""So long TURN servers may take to end allocations; one that is dead answers never."""
 _FATAL_EXIT = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -39,6 +41,7 @@ class Worker:
         """Serve until the server closes its end."""
         self.emit("ready")
         self._loop.run()
+        self._graph.end(RELAYS_S)
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Tell the server; a ``fatal`` event ends the process, since the call can't go on."""
