@@ -134,6 +134,6 @@ export async function observe() {
   for (const { name, connection } of window.smd.connections()) {
     connections.push({ name, ...(await flow(connection)) });
   }
-  const { state, error, room } = window.smd;
-  return { state, error, room, participants: others, connections };
+  const { state, error, room, waiting = null } = window.smd;
+  return { state, error, room, waiting, participants: others, connections };
 }

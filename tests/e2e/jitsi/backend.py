@@ -148,6 +148,10 @@ def running_backend(installation: Installation, interface: str, directory: Path)
         passwords = {"focus_password": secrets.token_hex(16), "jvb_password": secrets.token_hex(16)}
         values: dict[str, object] = {"address": own.address, "interface": interface, "site": site}
         values |= {"directory": directory, **_PORTS, **passwords}
+        values |= {
+            "plugins": installation.plugins or "",
+            "lobbies": str(installation.plugins is not None).lower(),
+        }
         for template in (HERE / "configuration").iterdir():
             (directory / template.name).write_text(Template(template.read_text()).substitute(values))
         _make_accounts(directory, {"focus": passwords["focus_password"], "jvb": passwords["jvb_password"]})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = Path("/usr/share")
+LOBBY_MODULE = "mod_muc_lobby_rooms.lua"
 
 
 class NoJitsi(Exception):
@@ -27,12 +28,14 @@ class Installation:
     library: Path
     """``lib-jitsi-meet.min.js``."""
     java_options: tuple[str, ...] = ()
+    plugins: Path | None = None
+    """Jitsi's own Prosody modules, which lobbies need; None: there are none."""
 
 
 def find_installation(environment: Mapping[str, str], packages: Path = PACKAGES) -> Installation:
     """Look where ``JVB_CP``, ``JICOFO_CP`` and ``LJM`` say, else where Debian's packages of Jitsi have it.
 
-    ``JITSI_JAVA_OPTIONS``: more options for both Java processes.
+    ``JITSI_JAVA_OPTIONS``: more options for both Java processes; ``PROSODY_PLUGINS``: Jitsi's modules.
 
     Raises:
         NoJitsi: something is missing.
@@ -52,7 +55,9 @@ def find_installation(environment: Mapping[str, str], packages: Path = PACKAGES)
     if missing:
         raise NoJitsi("no Jitsi to call; missing: " + "; ".join(missing))
     options = tuple(shlex.split(environment.get("JITSI_JAVA_OPTIONS", "")))
-    return Installation(jvb, jicofo, library, options)
+    plugins = Path(environment.get("PROSODY_PLUGINS") or packages / "jitsi-meet/prosody-plugins")
+    lobbies = (plugins / LOBBY_MODULE).is_file()
+    return Installation(jvb, jicofo, library, options, plugins if lobbies else None)
 
 
 def _command(name: str) -> str | None:

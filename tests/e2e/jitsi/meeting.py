@@ -13,6 +13,8 @@ from tests.e2e.running import RunningStack, run
 from tests.e2e.terminal import SMALL, Terminal
 from tests.media_tools import colour_distance
 
+RED = "c03020"
+"""What a browser shows that was not told anything else."""
 DRAWN = "1c2433"
 """Background of the picture that a terminal gets while nobody sends one."""
 
@@ -33,7 +35,7 @@ class Meeting:
         name: str,
         room: str,
         *,
-        colour: str = "c03020",
+        colour: str = RED,
         tone_hz: int = 800,
         query: str = "",
         speaks: bool = False,

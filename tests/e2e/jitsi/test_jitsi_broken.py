@@ -7,12 +7,10 @@ import time
 import pytest
 
 from tests.e2e.jitsi.backend import Service
-from tests.e2e.jitsi.meeting import Meeting, wait_both_ways
+from tests.e2e.jitsi.meeting import RED, Meeting, wait_both_ways
 from tests.e2e.running import eventually
 
 pytestmark = pytest.mark.e2e
-
-RED = "c03020"
 
 
 def _survives(meeting: Meeting, service: Service, room: str, news: str) -> None:

@@ -12,6 +12,7 @@ from tests.baresip import Baresip, Settings
 from tests.e2e.browser_participant import BrowserParticipant
 from tests.e2e.jitsi.meeting import (
     DRAWN,
+    RED,
     Meeting,
     sent_codec,
     talks_directly,
@@ -23,7 +24,7 @@ from tests.media_tools import colour_distance, mean_colour, read_wav, tone_level
 
 pytestmark = pytest.mark.e2e
 
-RED, BLUE, TEAL = "c03020", "2030c0", "00a0a0"
+BLUE, TEAL = "2030c0", "00a0a0"
 
 
 def _print_times(what: str, browser: BrowserParticipant, terminal: Terminal) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.jitsi.backend import MEDIA_PORT
-from tests.e2e.jitsi.meeting import Meeting, wait_both_ways
+from tests.e2e.jitsi.meeting import RED, Meeting, wait_both_ways
 from tests.e2e.running import RunningStack, eventually
 
 pytestmark = pytest.mark.e2e
@@ -29,7 +29,7 @@ def test_media_goes_through_our_turn_server_alone(meeting: Meeting, relaying: Ru
         meeting.browser("Ada", "relayed", query="codecs=H264,VP8") as ada,
         meeting.terminal("relayed") as terminal,
     ):
-        wait_both_ways(ada, terminal, meeting, colour="c03020")
+        wait_both_ways(ada, terminal, meeting, colour=RED)
         around = [_packets(meeting, gateway["id"]) for gateway in relaying.replicas("gateway")]
         through = _packets(meeting, relaying.active("coturn")["id"])
         assert terminal.hang_up()["verdict"] == "ok"

@@ -1,4 +1,9 @@
--- Signalling for the test's Jitsi: stock Prosody modules only. Filled in by backend.py.
+-- Signalling for the test's Jitsi: stock Prosody modules, and Jitsi's own for lobbies where they are there.
+-- Filled in by backend.py.
+local lobbies = $lobbies
+if lobbies then
+    plugin_paths = { "$plugins" }
+end
 run_as_root = true
 daemonize = false
 pidfile = "$directory/prosody.pid"
@@ -25,6 +30,11 @@ storage = "internal"
 
 VirtualHost "meet.test"
     authentication = "anonymous"
+    main_muc = "conference.meet.test"
+    lobby_muc = "lobby.meet.test"
+    if lobbies then
+        modules_enabled = { "muc_lobby_rooms" }
+    end
 
 VirtualHost "auth.meet.test"
     -- A bridge that died leaves its room at once, not after the hibernation time.
@@ -36,6 +46,14 @@ Component "conference.meet.test" "muc"
     muc_room_locking = false
     muc_room_default_public_jids = true
     storage = "memory"
+
+if lobbies then
+    Component "lobby.meet.test" "muc"
+        restrict_room_creation = true
+        muc_room_locking = false
+        muc_room_default_public_jids = true
+        storage = "memory"
+end
 
 Component "internal.auth.meet.test" "muc"
     admins = { "focus@auth.meet.test", "jvb@auth.meet.test" }

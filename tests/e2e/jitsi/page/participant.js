@@ -14,10 +14,12 @@ const height = Number(query.get("height") ?? 360);
 // connection to the XMPP server keeps a room that it never enters.
 const COME_AGAIN_MS = 10_000;
 
-window.smd = { state: "starting", error: null, room: roomName, connections };
+// waiting: the names of those in the lobby; null while there is none.
+window.smd = { state: "starting", error: null, room: roomName, waiting: null, connections };
 
 const tiles = new Map();
 const own = [];
+const lobby = new Map();
 let conference = null;
 let leaving = false;
 let shared = null;
@@ -133,6 +135,16 @@ function enter(connection, options) {
     room.on(events[name], render);
   }
   room.on(events.TRACK_MUTE_CHANGED, render);
+  const waits = (id, name) => {
+    lobby.set(id, name);
+    smd.waiting = [...lobby.values()];
+  };
+  room.on(events.LOBBY_USER_JOINED, waits);
+  room.on(events.LOBBY_USER_UPDATED, (id, who) => waits(id, who.displayName ?? lobby.get(id)));
+  room.on(events.LOBBY_USER_LEFT, (id) => {
+    lobby.delete(id);
+    smd.waiting = [...lobby.values()];
+  });
   own.forEach((track) => room.addTrack(track));
   room.setDisplayName(query.get("name") ?? "Browser");
   room.setReceiverConstraints({ lastN: -1, defaultConstraints: { maxHeight: 720 } });
@@ -179,6 +191,12 @@ const actions = {
   share,
   mute: () => conference.getParticipants().forEach((other) => conference.muteParticipant(other.getId(), "audio")),
   kick: () => conference.getParticipants().forEach((other) => conference.kickParticipant(other.getId())),
+  lobby: async () => {
+    await conference.enableLobby();
+    smd.waiting = [];
+  },
+  admit: () => [...lobby.keys()].forEach((id) => conference.lobbyApproveAccess(id)),
+  refuse: () => [...lobby.keys()].forEach((id) => conference.lobbyDenyAccess(id)),
   leave: () => {
     leaving = true;
     smd.state = "left";
