@@ -129,7 +129,7 @@ class BrowserParticipant:
         return path
 
     def press(self, control: str) -> None:
-        """Press a button of the page: ``microphone``, ``camera``, ``leave``; see browser.mjs."""
+        """Press a button of the page by its id: ``microphone``, ``camera``, ``leave``, ..."""
         self._say(control)
 
     def _say(self, line: str) -> None:
