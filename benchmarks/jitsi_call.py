@@ -58,7 +58,7 @@ class JoinRow:
     sound_p95: int
     cpu_percent_per_call: float
     memory_mb_per_call: float
-    """By how much the container of the gateway has grown from no call to two, halved."""
+    """By how much the gateway's container is smaller when the two calls are over, halved."""
     worker_mb: float
     """Mean PSS of the workers of the two calls."""
     longest_gap_ms: int
@@ -86,7 +86,7 @@ def measure(
     room, gateway = f"bench{loss}", stack.measured
     base = ["--json", "--preencoded", "--beep", "--kbps", str(args.kbps), "--size", args.size]
     cgroup = gateway.cgroup()
-    idle, memory = cpu_share(cgroup, 4), cgroup.working_set()
+    idle, processes = cpu_share(cgroup, 4), len(cgroup.pids())
     stays = Terminal(stack.terminal(0, gateway, room, *base, "--no-decode", "--name", "Stays"))
     summaries = []
     try:
@@ -101,13 +101,15 @@ def measure(
         before = usages(cgroup.pids())
         share = cpu_share(cgroup, args.seconds)
         after = usages(cgroup.pids())
-        grown = cgroup.working_set() - memory
+        memory = cgroup.working_set()
         other.hang_up()
         other.wait()
         gap = int(summary_of(other).get("longest_video_gap_ms", 0))
     finally:
         stays.hang_up()
         stays.wait()
+    wait_until(lambda: len(cgroup.pids()) <= processes, _ANSWER_TIMEOUT_S)
+    freed = memory - cgroup.working_set()
     workers = busy_ones(before, after, args.seconds)[-2:]
     good = [s for s in summaries if s.get("verdict") == "ok"]
 
@@ -119,7 +121,7 @@ def measure(
         percentile(times("connected_ms"), 0.5), percentile(times("connected_ms"), 0.95),
         percentile(times("first_frame_ms"), 0.5), percentile(times("first_frame_ms"), 0.95),
         percentile(times("first_sound_ms"), 0.5), percentile(times("first_sound_ms"), 0.95),
-        round(100 * (share - idle) / 2, 1), round(grown / _MB / 2, 1),
+        round(100 * (share - idle) / 2, 1), round(freed / _MB / 2, 1),
         round(statistics.mean(u.pss for u in workers) / _MB, 1) if workers else 0.0,
         gap, int(args.seconds), round(100 * idle, 1),
     )  # fmt: skip
