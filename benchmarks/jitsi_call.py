@@ -6,7 +6,8 @@ It starts a Jitsi from an installation (see tests/e2e/jitsi) and a stack that ca
 demo conference; both are taken down at the end. All terminals are SIP terminals on one gateway that send
 pictures (30 a second) encoded before: one stays in the room, and a second one joins and leaves again and
 again. Then both stay, and CPU time of the gateway's container, the workers' memory and the longest gap
-between two decoded frames are read. Loss is made on the bridge's packets, by nftables.
+between two decoded frames are read. Then one joins again and again whom a browser in the room waits for. Loss
+is made on the bridge's packets, by nftables.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tests.e2e.browser_participant import BrowserParticipant
 from tests.e2e.jitsi.backend import MEDIA_PORT, running_backend
 from tests.e2e.jitsi.installation import NoJitsi, find_installation
+from tests.e2e.running import RunningStack
 
 from benchmarks.call_cost import cpu_share
 from benchmarks.measure import NoCgroup, busy_ones, usages
-from benchmarks.running import ROOT, BenchStack, NoStack, bench_stack
+from benchmarks.running import NAME, ROOT, BenchStack, NoStack, bench_stack
 from benchmarks.terminals import Terminal, wait_until
+from sipmediadeploy.images.build import ensure_test_image
+from sipmediadeploy.providers.docker.engine import ensure_engine
 
 _BRIDGE = ("rtx", "tcc", "data_channel")
 _NFT_TABLE = "smd_bench_loss"
@@ -56,6 +61,9 @@ class JoinRow:
     picture_p95: int
     sound_p50: int
     sound_p95: int
+    browser_p50: int
+    """First frame that a browser in the room shows of who joins."""
+    browser_p95: int
     cpu_percent_per_call: float
     memory_mb_per_call: float
     """By how much the gateway's container is smaller when the two calls are over, halved."""
@@ -79,10 +87,34 @@ def summary_of(terminal: Terminal) -> dict[str, Any]:
     return next((e for e in reversed(terminal.events) if e["event"] == "summary"), {})
 
 
+def shown_by_a_browser(stack: BenchStack, args: argparse.Namespace, page: str, room: str) -> list[float]:
+    """Milliseconds from each INVITE until a browser in ``room`` shows the caller; of those that it did."""
+    running = RunningStack(NAME, stack.file, ensure_test_image(ensure_engine(_tell), _tell))
+    workdir = stack.file.parent / "browser"
+    prefix = running.client_prefix("browser", running.client_address(0), workdir)
+    found = []
+    with BrowserParticipant(prefix, page, "Ada", workdir, seconds=30 + 2 * _JOIN_S * args.joins) as ada:
+        for number in range(args.joins):
+            words = ["--json", "--preencoded", "--kbps", str(args.kbps), "--size", args.size]
+            words += ["--name", f"Caller {number}", "--seconds", str(_JOIN_S)]
+            joins = Terminal(stack.terminal(1, stack.measured, room, *words))
+            joins.wait(_ANSWER_TIMEOUT_S)
+            invited_at = summary_of(joins).get("invited_at")
+            seen = [ada.of(report, f"Caller {number}") for report in ada.seen]
+            shown = [one["video"].get("first_frame_at") for one in seen if one and one["video"]]
+            if invited_at and any(shown):
+                found.append(1000 * (next(at for at in shown if at) - invited_at))
+    return found
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
 def measure(
-    stack: BenchStack, args: argparse.Namespace, platform: str, loss: int, bridge: str = "-"
+    stack: BenchStack, args: argparse.Namespace, platform: str, loss: int, page: str, bridge: str = "-"
 ) -> JoinRow:
-    """Join again and again, then stay."""
+    """Join again and again, then stay; then join in front of a browser, which finds rooms at ``page``."""
     room, gateway = f"bench{loss}", stack.measured
     base = ["--json", "--preencoded", "--beep", "--kbps", str(args.kbps), "--size", args.size]
     cgroup = gateway.cgroup()
@@ -111,6 +143,7 @@ def measure(
     wait_until(lambda: len(cgroup.pids()) <= processes, _ANSWER_TIMEOUT_S)
     freed = memory - cgroup.working_set()
     workers = busy_ones(before, after, args.seconds)[-2:]
+    browser = shown_by_a_browser(stack, args, f"{page}/{room}b", f"{room}b")
     good = [s for s in summaries if s.get("verdict") == "ok"]
 
     def times(key: str) -> list[float]:
@@ -121,6 +154,7 @@ def measure(
         percentile(times("connected_ms"), 0.5), percentile(times("connected_ms"), 0.95),
         percentile(times("first_frame_ms"), 0.5), percentile(times("first_frame_ms"), 0.95),
         percentile(times("first_sound_ms"), 0.5), percentile(times("first_sound_ms"), 0.95),
+        percentile(browser, 0.5), percentile(browser, 0.95),
         round(100 * (share - idle) / 2, 1), round(freed / _MB / 2, 1),
         round(statistics.mean(u.pss for u in workers) / _MB, 1) if workers else 0.0,
         gap, int(args.seconds), round(100 * idle, 1),
@@ -151,12 +185,12 @@ def table(rows: Sequence[JoinRow]) -> str:
     """The rows as text."""
     lines = [
         "platform  loss  bridge                 kb/s  joins failed | answer p50/p95 | picture p50/p95 |"
-        " sound p50/p95 |  CPU  memory | longest gap | idle"
+        " sound p50/p95 | at browser p50/p95 |  CPU  memory | longest gap | idle"
     ]
     lines += [
         f"{r.platform:8}  {r.loss_percent:2} %  {r.bridge:22} {r.kbps:4}  {r.joins:5} {r.failed:6} |"
         f" {r.answer_p50:5} {r.answer_p95:5} ms | {r.picture_p50:6} {r.picture_p95:5} ms |"
-        f" {r.sound_p50:4} {r.sound_p95:5} ms |"
+        f" {r.sound_p50:4} {r.sound_p95:5} ms | {r.browser_p50:9} {r.browser_p95:5} ms |"
         f" {r.cpu_percent_per_call:4.1f} % {r.memory_mb_per_call:4.0f} MB |"
         f" {r.longest_gap_ms:4} ms in {r.seconds} s | {r.idle_percent:.1f} %"
         for r in rows
@@ -201,9 +235,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with bench_stack(directory, json.dumps({"conference": conference})[1:-1] + "\n") as stack:
                     for loss in args.loss:
                         with packet_loss(loss, MEDIA_PORT):
-                            rows.append(measure(stack, args, "jitsi", loss, bridge))
+                            rows.append(measure(stack, args, "jitsi", loss, jitsi.url, bridge))
         with bench_stack(directory) as stack:
-            rows.append(measure(stack, args, "janus", 0))
+            rows.append(measure(stack, args, "janus", 0, stack.page))
     except (NoJitsi, NoStack, NoCgroup, OSError) as e:
         print(f"jitsi_call: {e}", file=sys.stderr)
         return 2

@@ -49,7 +49,11 @@ class Gateway:
 class BenchStack:
     """A running stack: one gateway is measured, the other has the far ends of calls that would be alone."""
 
+    file: Path
+    """The stack file."""
     image: str
+    page: str
+    """Where browsers find the rooms of the demo conference; empty when there is none."""
     measured: Gateway
     other: Gateway
 
@@ -89,15 +93,15 @@ def bench_stack(directory: Path, conference: str = "") -> Iterator[BenchStack]:
         for command in ("init", "down", "up"):
             if _smd(command, file).returncode:
                 raise NoStack(f"smd {command} failed")
-        gateways = _gateways(file)
+        status: dict[str, Any] = json.loads(_smd("status", file, "--json", capture=True).stdout)
+        gateways = _gateways(status)
         image = _docker("inspect", "--format", "{{.Config.Image}}", gateways[0].container)
-        yield BenchStack(image, *gateways)
+        yield BenchStack(file, image, str(status["page"] or "").rpartition("/")[0], *gateways)
     finally:
         _smd("down", file)
 
 
-def _gateways(file: Path) -> list[Gateway]:
-    status: dict[str, Any] = json.loads(_smd("status", file, "--json", capture=True).stdout)
+def _gateways(status: dict[str, Any]) -> list[Gateway]:
     found = [
         Gateway(labels.container_name(NAME, one["name"].removeprefix(f"{NAME}-")), one["address"])
         for one in status["replicas"]

@@ -377,12 +377,13 @@ class World:
         for role in (Role.KAMAILIO, Role.COTURN):
             machines = self.of(role)
             able = [m for m in machines if m.running and not m.broken and self.now >= m.ready_at]
-            holder = next((m for m in able if m.active and m.drained_by is None), None)
-            holder = holder or next((m for m in able if m.drained_by is None), able[0] if able else None)
+            hear = [m for m in able if not m.hears_nobody]
+            holder = next((m for m in hear if m.active and m.drained_by is None), None)
+            holder = holder or next((m for m in hear if m.drained_by is None), hear[0] if hear else None)
             if not self.service_addresses:
                 continue  # The scaler maps floating IPs.
             for machine in machines:
-                alone = machine in able and machine.hears_nobody and machine.drained_by is None
+                alone = machine in able and machine.hears_nobody  # drained or not
                 machine.active = machine is holder or alone
 
     def place_call(self) -> bool:

@@ -25,7 +25,7 @@ def plan_gateways(pool: Pool, memory: Memory) -> tuple[list[Action], policy.Dema
     actions: list[Action] = []
     if needed > have:
         actions += _more(pool, needed, have)
-    elif any(member.outdated for member in usable):
+    elif returning == 0 and any(member.outdated for member in usable):
         actions += _replace_outdated(pool, usable, needed, have)
     elif have > kept:
         actions += _fewer(pool, usable, have - kept)

@@ -227,8 +227,6 @@ class Memory:
     """By role: when the service address was last moved because it did not answer."""
     address_trouble: Mapping[Role, float] = field(default_factory=dict)
     """By role: since when not exactly one replica holds the service address."""
-    second_holders: Mapping[str, str] = field(default_factory=dict)
-    """By replica id: who else held the service address that it held, too. They are to be replaced."""
 
 
 @dataclass(frozen=True, slots=True)

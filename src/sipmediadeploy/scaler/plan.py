@@ -41,7 +41,6 @@ def plan(
     memory = memory or Memory()
     if memory.started_at is None:
         memory = replace(memory, started_at=observation.now)
-    memory = replace(memory, second_holders=_second_holders(target, observation, memory))
     pools = {role: view(role, n, target, observation, underway, memory) for role, n in limits(target).items()}
     memory = replace(memory, flops=_forget_flops(memory, pools))
     trouble, address_problems = _addresses(target, observation, memory)
@@ -59,7 +58,6 @@ def plan(
         moved = {action.role: observation.now for action in [*moves, *mapped]}
         memory = replace(memory, address_moved={**memory.address_moved, **moved})
         actions += moves
-    actions += _end_second_holders(pools, memory)
     for role, pool in pools.items():
         if role is Role.GATEWAY:
             more, demand = plan_gateways(pool, memory)
@@ -68,6 +66,9 @@ def plan(
             more = plan_fixed_pool(pool)
         memory = replace(memory, flops=_count_flops(memory, pool, more))
         actions += more
+    if target.service_addresses:
+        busy = {action.replica_id for action in actions if action.kind is not Kind.SET_GATEWAYS}
+        actions += [a for a in _end_second_holders(pools, memory) if a.replica_id not in busy]
     return Plan(tuple(actions), memory, tuple(problems))
 
 
@@ -176,37 +177,25 @@ def _holds(target: Target, observation: Observation, replica: Replica) -> bool:
     return replica.active and what not in (Condition.SILENT, Condition.DEAD)
 
 
-def _second_holders(target: Target, observation: Observation, memory: Memory) -> dict[str, str]:
-    """Holders of a service address that has had two for a while: all but the first one.
-
-    Two that hear each other settle it in less than a second; these do not, and will not later. Who has not
-    just said so is no holder: it may be dead.
-    """
-    there = {replica.record.id for replica in observation.replicas}
-    found = {id_: beside for id_, beside in memory.second_holders.items() if id_ in there}
-    for role in SERVICE_ADDRESS_ROLES:
-        since = memory.address_trouble.get(role)
-        if since is None or observation.now - since < target.timing.address_moved:
-            continue
-        holders = [
-            replica
-            for replica in observation.replicas
-            if replica.record.role is role
-            and _holds(target, observation, replica)
-            and replica.probe.silent_for(observation.now) < target.timing.silent / 2
-        ]
-        holders.sort(key=lambda replica: (replica.record.id in found, replica.record.slot))
-        found |= {replica.record.id: holders[0].name for replica in holders[1:]}
-    return found
-
-
 def _end_second_holders(pools: Mapping[Role, Pool], memory: Memory) -> list[Action]:
-    """They give the address up at once; the pool replaces them as it replaces outdated ones."""
+    """Delete all but one of several replicas that hold the same service address; the pool makes others.
+
+    Two that hear each other settle it in less than a second; these do not, and neither lets go while it hears
+    nobody. Who has not just said so is no holder: it may be dead. The newest stays; if that is the deaf
+    one, it goes next time.
+    """
     actions: list[Action] = []
     for role in SERVICE_ADDRESS_ROLES:
-        for member in pools[role].of(Condition.USABLE):
-            if member.active and member.replica.record.id in memory.second_holders:
-                actions += pools[role].order(Kind.DRAIN, member, member.outdated)
+        pool, since = pools[role], memory.address_trouble.get(role)
+        if since is None or pool.now - since < pool.target.timing.address_moved:
+            continue
+        recent = pool.target.timing.silent / 2
+        working = pool.of(Condition.USABLE, Condition.LEAVING)
+        holders = [m for m in working if m.active and m.replica.probe.silent_for(pool.now) < recent]
+        holders.sort(key=lambda m: m.replica.record.created_at)
+        for member in holders[:-1]:
+            reason = f"holds the service address beside {holders[-1].name}: they do not hear each other"
+            actions += pool.order(Kind.DELETE, member, reason)
     return actions
 
 

@@ -202,10 +202,6 @@ def view(
         outdated = "outdated" if record.config_hash != wanted or record.version != target.version else ""
         if record.id in observation.unwanted:
             outdated = "to be replaced, says an operator"
-        elif record.id in memory.second_holders:
-            outdated = (
-                f"to be replaced: it held the service address beside {memory.second_holders[record.id]}"
-            )
         active = replica.active if target.service_addresses else record.id in mapped
         members.append(Member(replica, what, why, outdated, active))
     members.sort(key=lambda member: (member.replica.record.slot, member.name))
