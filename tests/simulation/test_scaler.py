@@ -304,7 +304,7 @@ def test_the_address_nobody_holds_is_reported() -> None:
             assert "no replica holds the service address of coturn" in current.report.problems
             for machine in world.of(Role.COTURN):
                 machine.active = True
-            await asyncio.sleep(10)
+            await asyncio.sleep(4)
             assert any("hold the service address" in problem for problem in current.report.problems)
 
     run(scene())

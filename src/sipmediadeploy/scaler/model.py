@@ -227,6 +227,8 @@ class Memory:
     """By role: when the service address was last moved because it did not answer."""
     address_trouble: Mapping[Role, float] = field(default_factory=dict)
     """By role: since when not exactly one replica holds the service address."""
+    address_doubled: Mapping[Role, float] = field(default_factory=dict)
+    """By role: since when more than one does."""
 
 
 @dataclass(frozen=True, slots=True)

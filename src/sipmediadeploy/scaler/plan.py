@@ -5,6 +5,7 @@ Nothing here has a clock, does I/O or logs; ``docs/decisions/0060-scaler-plannin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -44,7 +45,7 @@ def plan(
     pools = {role: view(role, n, target, observation, underway, memory) for role, n in limits(target).items()}
     memory = replace(memory, flops=_forget_flops(memory, pools))
     trouble, address_problems = _addresses(target, observation, memory)
-    memory = replace(memory, address_trouble=trouble)
+    memory = replace(memory, address_trouble=trouble, address_doubled=_doubled(target, observation, memory))
     problems = [*address_problems, *_pool_problems(pools)]
     actions = _gateway_lists(pools, underway)
     blind = blindness(target, observation)
@@ -172,6 +173,12 @@ def _addresses(
     return trouble, problems
 
 
+def _doubled(target: Target, observation: Observation, memory: Memory) -> dict[Role, float]:
+    holders = Counter(r.record.role for r in observation.replicas if _holds(target, observation, r))
+    roles = [role for role in SERVICE_ADDRESS_ROLES if holders[role] > 1]
+    return {role: memory.address_doubled.get(role, observation.now) for role in roles}
+
+
 def _holds(target: Target, observation: Observation, replica: Replica) -> bool:
     what, _ = condition(replica, observation.now, target.timing)
     return replica.active and what not in (Condition.SILENT, Condition.DEAD)
@@ -186,7 +193,7 @@ def _end_second_holders(pools: Mapping[Role, Pool], memory: Memory) -> list[Acti
     """
     actions: list[Action] = []
     for role in SERVICE_ADDRESS_ROLES:
-        pool, since = pools[role], memory.address_trouble.get(role)
+        pool, since = pools[role], memory.address_doubled.get(role)
         if since is None or pool.now - since < pool.target.timing.address_moved:
             continue
         recent = pool.target.timing.silent / 2

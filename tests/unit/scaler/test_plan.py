@@ -185,7 +185,7 @@ def test_of_two_holders_that_do_not_settle_it_one_is_deleted(target: Target) -> 
         two["demo-kamailio-1"], record=replace(two["demo-kamailio-1"].record, created_at=1.0)
     )
     for since, expected in ((NOW - 1, []), (NOW - 6, ["delete demo-kamailio-0"])):
-        memory = Memory(started_at=0.0, address_trouble={Role.KAMAILIO: since})
+        memory = Memory(started_at=0.0, address_doubled={Role.KAMAILIO: since})
         assert decide(target, two, memory=memory) == expected
     two["demo-kamailio-1"] = replica(target, Role.KAMAILIO, 1, active=True, answered_at=NOW - 4)
     assert decide(target, two, memory=memory) == [], "what it said four seconds ago may be over"

@@ -113,7 +113,7 @@ memories = st.builds(
     Memory,
     demand=st.just(()) | st.just(((NOW - 20, 3),)),
     started_at=st.none() | AGO.map(lambda ago: NOW - ago),
-    address_trouble=st.dictionaries(
+    address_doubled=st.dictionaries(
         st.sampled_from([Role.KAMAILIO, Role.COTURN]), AGO.map(lambda ago: NOW - ago)
     ),
 )
