@@ -29,8 +29,8 @@ ANSWER_S = 5.0
 """Far over what is measured (0.1 to 2 s, benchmarks/failover.py): the machine is busy."""
 MEDIA_S = 10.0
 """A relayed call; 5 s is the goal."""
-LEADS_S = 2.5 * 3.0 + 2
-"""Decision 0061."""
+LEADS_S = 15.0
+"""2.5 D + 2 s is promised (decision 0061), 7 s measured."""
 
 
 @pytest.fixture(scope="module")
