@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.e2e.running import run
 
@@ -106,9 +106,7 @@ _OF_A_REPLICA: dict[str, Fault] = {
 }
 
 FAULTS: dict[str, Fault] = {
-    f"{role}-{name}": Fault(role, fault.breaks, fault.mend, fault.scalers_dead)
-    for role in SERVICES
-    for name, fault in _OF_A_REPLICA.items()
+    f"{role}-{name}": replace(fault, role=role) for role in SERVICES for name, fault in _OF_A_REPLICA.items()
 } | {
     "leader-killed": Fault("scaler", _kill),
     "leader-paused": Fault("scaler", lambda r: run("docker", "pause", r.container), _unpause),
