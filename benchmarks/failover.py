@@ -25,7 +25,7 @@ from tests.e2e.fault_run import Measured, measure
 from tests.e2e.faults import FAULTS
 from tests.e2e.running import RunningStack
 
-from benchmarks.running import ROOT
+from benchmarks.running import ROOT, tell
 from sipmediadeploy.images.build import ensure_test_image
 from sipmediadeploy.providers.docker.engine import ensure_engine
 
@@ -121,27 +121,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep: Path = args.keep or directory / "runs.jsonl"
     if args.keep is None:
         keep.unlink(missing_ok=True)
-    stack = RunningStack("benchfail", file, ensure_test_image(ensure_engine(_tell), _tell))
+    stack = RunningStack("benchfail", file, ensure_test_image(ensure_engine(tell), tell))
     try:
-        _tell(stack.smd("up", timeout=1200))
+        tell(stack.smd("up", timeout=1200))
         for number in range(args.runs):
             for name in args.faults:
                 run = measure(stack, name, directory)
                 with keep.open("a", encoding="utf-8") as out:
                     out.write(json.dumps(asdict(run)) + "\n")
-                _tell(f"{number + 1} of {args.runs}: {run.line()}")
+                tell(f"{number + 1} of {args.runs}: {run.line()}")
     except (AssertionError, OSError, subprocess.SubprocessError) as e:
-        _tell(f"failover: {e}")
+        tell(f"failover: {e}")
         return 2
     finally:
         stack.smd("down")
     rows = rows_of([Measured(**json.loads(line)) for line in keep.read_text(encoding="utf-8").splitlines()])
     print(json.dumps([asdict(row) for row in rows], indent=2) if args.json else table(rows))
     return 0
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

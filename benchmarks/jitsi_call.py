@@ -30,7 +30,7 @@ from tests.e2e.running import RunningStack
 
 from benchmarks.call_cost import cpu_share
 from benchmarks.measure import NoCgroup, busy_ones, usages
-from benchmarks.running import NAME, ROOT, BenchStack, NoStack, bench_stack
+from benchmarks.running import NAME, ROOT, BenchStack, NoStack, bench_stack, tell
 from benchmarks.terminals import Terminal, wait_until
 from sipmediadeploy.images.build import ensure_test_image
 from sipmediadeploy.providers.docker.engine import ensure_engine
@@ -89,7 +89,7 @@ def summary_of(terminal: Terminal) -> dict[str, Any]:
 
 def shown_by_a_browser(stack: BenchStack, args: argparse.Namespace, page: str, room: str) -> list[float]:
     """Milliseconds from each INVITE until a browser in ``room`` shows the caller; of those that it did."""
-    running = RunningStack(NAME, stack.file, ensure_test_image(ensure_engine(_tell), _tell))
+    running = RunningStack(NAME, stack.file, ensure_test_image(ensure_engine(tell), tell))
     workdir = stack.file.parent / "browser"
     prefix = running.client_prefix("browser", running.client_address(0), workdir)
     found = []
@@ -105,10 +105,6 @@ def shown_by_a_browser(stack: BenchStack, args: argparse.Namespace, page: str, r
             if invited_at and any(shown):
                 found.append(1000 * (next(at for at in shown if at) - invited_at))
     return found
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def measure(

@@ -33,6 +33,11 @@ class NoStack(Exception):
     """The stack did not come up; the text says why."""
 
 
+def tell(text: str) -> None:
+    """Say how it goes, beside what is printed at the end."""
+    print(text, file=sys.stderr, flush=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """A gateway replica."""
