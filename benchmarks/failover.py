@@ -1,12 +1,13 @@
 """What it costs when something breaks: real faults on a real stack with calls.
 
-    python -m benchmarks.failover [--faults kamailio-killed …] [--runs 3] [--keep FILE] [--json]
+    python -m benchmarks.failover [--faults kamailio-killed …] [--runs 3] [--keep FILE] [--stack NAME]
+                                   [--json]
 
 A caller asks the service address every 50 ms from one port that does not change, and the longest time
 without an answer is taken (for a leader's faults also the time until another scaler leads, for Coturn's
 until a relayed call has media again). SIPp keeps dialogs and places calls meanwhile. Then the stack is
 waited for until it is whole again. ``--keep`` adds each run to a file of JSON lines, and makes the rows
-of all that is in it: a long series can be made in parts.
+of all that is in it: a long series can be made in parts, and with ``--stack`` side by side.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from sipmediadeploy.images.build import ensure_test_image
 from sipmediadeploy.providers.docker.engine import ensure_engine
 
 _STACK = """\
-name: benchfail
+name: {name}
 domain: bench.example.org
 turn: always
-media: {rtp_timeout_s: 300}
+media: {{rtp_timeout_s: 300}}
 pools:
-  gateway: {min: 2, max: 2, calls: 8}
+  gateway: {{min: 2, max: 2, calls: 8}}
 """
 _WITHOUT_ANSWER = "an answer"
 _ANOTHER_LEADER = "another leader"
@@ -112,16 +113,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--stack", default="benchfail", help="its name; each has files of its own")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    directory = ROOT / "artifacts" / "bench" / "failover"
+    directory = ROOT / "artifacts" / "bench" / "failover" / args.stack
     directory.mkdir(parents=True, exist_ok=True)
     file = Path(directory / "stack.yaml")
-    file.write_text(_STACK)
+    file.write_text(_STACK.format(name=args.stack))
     keep: Path = args.keep or directory / "runs.jsonl"
     if args.keep is None:
         keep.unlink(missing_ok=True)
-    stack = RunningStack("benchfail", file, ensure_test_image(ensure_engine(tell), tell))
+    stack = RunningStack(args.stack, file, ensure_test_image(ensure_engine(tell), tell))
     try:
         tell(stack.smd("up", timeout=1200))
         for number in range(args.runs):

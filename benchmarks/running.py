@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Cgroup, cgroup_of
+from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker import addresses, labels
+from sipmediadeploy.providers.docker.engine import ensure_engine
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "bench"
@@ -93,6 +95,10 @@ def bench_stack(directory: Path, conference: str = "") -> Iterator[BenchStack]:
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "stack.yaml"
     file.write_text(_STACK + conference)
+    try:
+        ensure_engine(tell)
+    except ProviderError as e:
+        raise NoStack(str(e)) from None
     try:
         # A stack that was left behind is perhaps of another version, and about to be replaced.
         for command in ("init", "down", "up"):
