@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sipmediadeploy.cli.place import Place
+from sipmediadeploy.cli.status import status_data
+
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
 
@@ -48,13 +51,8 @@ class RunningStack:
         return run(*self.command(*words), timeout=timeout)
 
     def status(self) -> dict[str, Any]:
-        """``smd status --json``; its exit code says whether the stack is whole, which is not judged here."""
-        done = subprocess.run(
-            self.command("status", "--json"), capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.stdout.startswith("{"), f"smd status: {done.stdout}\n{done.stderr}"
-        data: dict[str, Any] = json.loads(done.stdout)
-        return data
+        """What ``smd status --json`` prints, without a process for each look."""
+        return status_data(Place(self.stack_file))
 
     def wait_whole(self, timeout: float = 90) -> dict[str, Any]:
         """Wait until nothing is missing; the status then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from typing import Any
@@ -20,6 +21,13 @@ def told(stack: RunningStack, event: str, replica: str = "", since: float = 0.0)
         for one in stack.events()
         if one["event"] == event and replica in one["fields"].get("replica", "") and one["at"] >= since
     ]
+
+
+def test_the_status_is_told_as_json(stack: RunningStack) -> None:
+    names = {one["name"] for one in stack.wait_whole()["replicas"]}
+    told_by_command = json.loads(stack.smd("status", "--json"))
+    assert {one["name"] for one in told_by_command["replicas"]} == names
+    assert told_by_command["whole"]
 
 
 def test_while_paused_nothing_is_done_by_any_leader(stack: RunningStack) -> None:

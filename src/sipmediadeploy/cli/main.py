@@ -201,9 +201,9 @@ def node() -> None:
 @app.command()
 def version() -> None:
     """Print the version."""
-    from sipmediadeploy import __version__
+    from sipmediadeploy import package_version
 
-    print(__version__)
+    print(package_version())
 
 
 def main() -> None:

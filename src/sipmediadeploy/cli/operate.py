@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -53,14 +54,19 @@ def events(place: Place, lines: int, as_json: bool) -> None:
 
 
 def watch(place: Place) -> None:
-    """Show replicas, problems, what is being done and the newest of the audit trail until interrupted."""
-    from rich.console import Group
+    """Show replicas, problems, what is being done and the newest of the audit trail until interrupted.
+
+    A terminal that can't move its cursor, a pipe and a file get it anew each time, one below the other.
+    """
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
 
     with engine_errors("smd watch"):
         running = find_running(place, connect())
-        with Live(refresh_per_second=4, screen=False) as live:
+        console = Console()
+        in_place = console.is_terminal and not console.is_dumb_terminal
+        with Live(console=console, refresh_per_second=4) if in_place else contextlib.nullcontext() as live:
             while True:
                 seen = asyncio.run(running.look())
                 problems = [f"! {problem}" for problem in missing(running.stack, seen)]
@@ -72,7 +78,11 @@ def watch(place: Place) -> None:
                 else:
                     said = [*doing, "", *(_line(entry) for entry in entries[-_WATCHED_LINES:])]
                 text = Text("\n".join([*problems, *said]), no_wrap=True)
-                live.update(Group(table(seen), text))
+                shown = Group(table(seen), text)
+                if live is None:
+                    console.print(shown)
+                else:
+                    live.update(shown)
                 time.sleep(_WATCH_S)
 
 

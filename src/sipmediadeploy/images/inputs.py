@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from sipmediadeploy import __version__
+from sipmediadeploy import package_version
 from sipmediadeploy.stack import Role
 
 ROLES: tuple[Role, ...] = (Role.GATEWAY, Role.CONFERENCE_DEMO, Role.KAMAILIO, Role.COTURN, Role.SCALER)
@@ -72,7 +72,7 @@ def content_hash(root: Path, inputs: Iterable[str], extra: str = "") -> str:
 
 def images_version(root: Path) -> str:
     """The tag of the images of the checkout at ``root``; it changes if, and only if, an input does."""
-    return f"{__version__}-{content_hash(root, _INPUTS, platform.machine())[:12]}"
+    return f"{package_version()}-{content_hash(root, _INPUTS, platform.machine())[:12]}"
 
 
 def context_tar(trees: Mapping[str, Path], texts: Mapping[str, str] | None = None) -> io.BytesIO:

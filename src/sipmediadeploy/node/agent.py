@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from sipmediadeploy import __version__
+from sipmediadeploy import package_version
 from sipmediadeploy.node import decide, machine, state
 from sipmediadeploy.node.api import make_api
 from sipmediadeploy.node.isolation import DISCARD_PORT, Witnesses, default_gateway
@@ -98,7 +98,7 @@ class Agent:
             active=active,
             drained_by=self._state.drained_by,
             retired=self._state.retired,
-            version=__version__,
+            version=package_version(),
             config_hash=self.document.service_hash(),
             uptime_s=round(now - self._started_at, 1),
             term=self._state.term,
@@ -330,7 +330,7 @@ def main(path: Path = PATH) -> int:
         # Its text may quote secrets.
         print(f"{path}: not a replica document ({type(e).__name__})", file=sys.stderr)
         return 2
-    log.info("agent starts", name=document.name, role=document.role, version=__version__)
+    log.info("agent starts", name=document.name, role=document.role, version=package_version())
     try:
         asyncio.run(serve(document))
     except (RoleError, StateError, SupervisorError, OSError, KeyError) as e:

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
-from sipmediadeploy import __version__
+from sipmediadeploy import package_version
 from sipmediadeploy.node.roles.base import RoleError
 from sipmediadeploy.node.state import NotYours, OlderTerm, StateError
 from sipmediadeploy.protocol.agent import Gateways, Order, State, Status
@@ -39,7 +39,7 @@ def make_api(agent: Served) -> FastAPI:
     """The API of ``agent``; every path wants the replica's bearer token."""
     api = FastAPI(
         title="SIPMediaDeploy agent",
-        version=__version__,
+        version=package_version(),
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
