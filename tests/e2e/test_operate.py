@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import signal
+import struct
 import subprocess
+import termios
 import time
 from typing import Any
 
@@ -95,6 +102,41 @@ def test_a_replica_that_an_operator_wants_replaced_is_replaced(stack: RunningSta
     for name in names:
         (asked,) = told(stack, "replace asked", name)
         assert told(stack, "delete done", name, asked["at"])
+
+
+def test_watch_shows_replicas_and_events_until_it_is_interrupted(stack: RunningStack) -> None:
+    stack.wait_whole()
+    stack.smd("pause")
+    stack.smd("resume")
+    wanted = [one["name"].encode() for one in stack.status()["replicas"]] + [b"resume asked"]
+    terminal, own = pty.openpty()
+    fcntl.ioctl(own, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 160, 0, 0))
+    words = ["env", "TERM=xterm", *stack.command("watch")]
+    watching = subprocess.Popen(words, stdin=own, stdout=own, stderr=own)
+    os.close(own)
+    shown = bytearray()
+
+    def missing() -> list[bytes]:
+        shown.extend(os.read(terminal, 65536))
+        return [one for one in wanted if one not in shown]
+
+    try:
+        eventually(lambda: not missing(), 20, "every replica and what was asked for are shown", every=0.05)
+    finally:
+        watching.send_signal(signal.SIGINT)
+        shown.extend(until_closed(terminal))
+        os.close(terminal)
+    assert watching.wait(10) == 130
+    assert b"Traceback" not in shown
+
+
+def until_closed(terminal: int) -> bytes:
+    """What is written to a terminal until its last writer closes it."""
+    said = bytearray()
+    with contextlib.suppress(OSError):  # EIO: nobody has it open any more
+        while data := os.read(terminal, 65536):
+            said.extend(data)
+    return bytes(said)
 
 
 def test_what_cannot_be_done_is_said_in_one_line(stack: RunningStack) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running, engine_errors, find_running
-from sipmediadeploy.cli.view import missing, table
+from sipmediadeploy.cli.view import console, missing, table
 from sipmediadeploy.protocol.scaler import (
     Command,
     Entry,
@@ -58,15 +58,15 @@ def watch(place: Place) -> None:
 
     A terminal that can't move its cursor, a pipe and a file get it anew each time, one below the other.
     """
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
     with engine_errors("smd watch"):
         running = find_running(place, connect())
-        console = Console()
-        in_place = console.is_terminal and not console.is_dumb_terminal
-        with Live(console=console, refresh_per_second=4) if in_place else contextlib.nullcontext() as live:
+        out = console()
+        in_place = out.is_terminal and not out.is_dumb_terminal
+        with Live(console=out, refresh_per_second=4) if in_place else contextlib.nullcontext() as live:
             while True:
                 seen = asyncio.run(running.look())
                 problems = [f"! {problem}" for problem in missing(running.stack, seen)]
@@ -80,7 +80,7 @@ def watch(place: Place) -> None:
                 text = Text("\n".join([*problems, *said]), no_wrap=True)
                 shown = Group(table(seen), text)
                 if live is None:
-                    console.print(shown)
+                    out.print(shown)
                 else:
                     live.update(shown)
                 time.sleep(_WATCH_S)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running, engine_errors, find_running
-from sipmediadeploy.cli.view import Seen, as_data, missing, print_table
+from sipmediadeploy.cli.view import Seen, as_data, console, missing, table
 from sipmediadeploy.providers.docker.engine import connect
 
 
@@ -20,7 +20,7 @@ def status(place: Place, as_json: bool) -> int:
     if as_json:
         print(json.dumps(as_data(running.stack, running.subnet, seen), indent=2))
         return 1 if problems else 0
-    print_table(seen)
+    console().print(table(seen))
     for problem in problems:
         print(f"! {problem}")
     if not problems:

@@ -14,12 +14,13 @@ from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running, engine_errors
 from sipmediadeploy.cli.view import (
     Seen,
+    console,
     look,
     missing,
     page_address,
-    print_table,
     shorten,
     sip_address,
+    table,
 )
 from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.protocol.client import AgentError, Agents, WrongToken
@@ -58,7 +59,7 @@ def up(place: Place, timeout: float) -> None:
     print(f"  call  {sip_address(stack, running.subnet)}")
     print(f"  open  {page_address(stack, running.subnet) or stack.conference.url}")
     print("  try   ./smd call demo\n")
-    print_table(asyncio.run(running.look()))
+    console().print(table(asyncio.run(running.look())))
 
 
 def _prepare(

@@ -18,6 +18,7 @@ from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.stack import Role, Stack
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 WELL = (State.READY, State.BUSY)
@@ -192,11 +193,11 @@ def _replica_data(one: Seen) -> dict[str, Any]:
     return data
 
 
-def print_table(seen: list[Seen]) -> None:
-    """Print :func:`table`."""
+def console() -> Console:
+    """Where tables are printed: as wide as the terminal, and wide enough for a pipe or a file."""
     from rich.console import Console
 
-    Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table(seen))
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def table(seen: list[Seen]) -> Table:
@@ -206,7 +207,7 @@ def table(seen: list[Seen]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("replica", "state", "calls", "address", "reason"):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+        table.add_column(heading, overflow="ellipsis", no_wrap=heading != "reason")
     for one in seen:
         status = one.status
         calls = f"{status.calls}/{status.capacity}" if status and one.record.role is Role.GATEWAY else ""

@@ -67,6 +67,7 @@ class Commands:
 
     async def _pause(self, paused: bool) -> str:
         await self._scaler.lease.pause(paused)
+        self._journal.event("pause asked" if paused else "resume asked", reason=BY)
         if paused:
             return "paused: scalers watch only, until they are resumed"
         return "resumed: the scaler acts again"
@@ -96,6 +97,7 @@ class Commands:
         if role is Role.SCALER:
             if not any(r.name != self._scaler.own_name for r in self._ready(role)):
                 raise Refused("there is no other scaler that is ready")
+            self._journal.event("failover asked", replica=self._scaler.own_name, reason=BY)
             await self._scaler.lease.release(BY)
             return "another scaler leads in a moment"
         active = [r for r in self._scaler.records if r.role is role and self._scaler.is_active(r)]

@@ -120,7 +120,8 @@ async def test_the_leader_carries_commands_out(leader: FakeScaler, tmp_path: Pat
         await client.command("127.0.0.1", "replace", "demo-scaler-0")
         assert leader.lease.released == ["an operator wants it replaced"]
         events = await client.events("127.0.0.1")
-        assert [entry.event for entry in events.entries] == ["replace asked", "replace asked"]
+        asked = ["pause asked", "resume asked", "replace asked", "replace asked"]
+        assert [entry.event for entry in events.entries] == asked
 
 
 @pytest.mark.parametrize(
