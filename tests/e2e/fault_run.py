@@ -28,7 +28,7 @@ LEADS_S = 20.0
 PAUSED_S = 30.0
 REPLACED_S = 60.0
 MEDIA_S = 20.0
-_PLACED_PER_S = 1.0
+_PLACED_PER_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,6 +348,15 @@ def test_a_silent_gateway_that_answers_again_gets_calls_again(kamailio: Kamailio
         b.request("INVITE")
 
 
+@pytest.mark.parametrize("kamailio", [({}, gateways((B, 1)))], indirect=True)
+def test_when_no_gateway_answers_pings_a_call_is_tried_all_the_same(kamailio: Kamailio, caller: Peer) -> None:
+    wait_for(lambda: bool(kamailio.silent()))
+    with Peer(B) as b:  # it answers no ping before it has the call
+        call(caller).send("INVITE")
+        b.respond(b.request("INVITE"), "200 OK")
+        assert caller.final().status == 200
+
+
 @pytest.mark.parametrize("kamailio", [({}, gateways((A, 0)))], indirect=True)
 def test_without_a_free_gateway_the_caller_is_told_when_to_try_again(
     kamailio: Kamailio, caller: Peer, a: Peer

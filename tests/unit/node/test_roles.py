@@ -87,7 +87,9 @@ def test_a_gateway_without_free_places_gets_no_new_call() -> None:
     )
     assert listed.splitlines()[1:] == [
         "1 sip:10.0.0.1:5060 9 0 rweight=3",
-        "1 sip:10.0.0.3:5060 0 0 rweight=100",
+        "2 sip:10.0.0.1:5060 0 0 rweight=3",
+        "1 sip:10.0.0.3:5060 8 0 rweight=100",
+        "2 sip:10.0.0.3:5060 0 0 rweight=100",
     ]
 
 

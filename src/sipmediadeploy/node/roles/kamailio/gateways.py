@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from sipmediadeploy.protocol.agent import Gateways
 
-_INACTIVE_PROBING = 9
-"""dispatcher's flags: taken out (1), to be put back by an answered ping (8)."""
+_PINGED, _OUT = 8, 1
+"""dispatcher's flags: it is pinged; it is out of use, until it answers a ping."""
 
 
 def dispatcher_list(gateways: Gateways, silent: frozenset[str] = frozenset()) -> str:
-    """The dispatcher's list: set 1 has the gateways with free places, weighted by them.
+    """The dispatcher's list: set 1 has the gateways with free places, weighted by them, which are pinged.
 
     A gateway without one is left out: it gets no new call, and requests of its calls don't need the list.
+    Set 2 has the same ones and is never pinged: it is for calls when set 1 has no gateway in use.
     ``silent`` are URIs that are out of use now; they stay so until they answer a ping.
     """
     lines = ["# setid destination flags priority attributes"]
@@ -21,9 +22,10 @@ def dispatcher_list(gateways: Gateways, silent: frozenset[str] = frozenset()) ->
         if gateway.free == 0:
             continue
         uri = f"sip:{gateway.address}:{gateway.port}"
-        flags = _INACTIVE_PROBING if uri in silent else 0
+        flags = _PINGED | _OUT if uri in silent else _PINGED
         # dispatcher wants weights between 1 and 100.
-        lines.append(f"1 {uri} {flags} 0 rweight={min(gateway.free, 100)}")
+        weight = f"rweight={min(gateway.free, 100)}"
+        lines += [f"1 {uri} {flags} 0 {weight}", f"2 {uri} 0 0 {weight}"]
     return "\n".join(lines) + "\n"
 
 
