@@ -22,6 +22,7 @@ from sipmediadeploy.node.roles.base import Health, NodeRole, RoleError
 from sipmediadeploy.node.roles.registry import role_of
 from sipmediadeploy.node.state import AgentState, StateError
 from sipmediadeploy.node.supervisor import S6, Supervisor, SupervisorError
+from sipmediadeploy.node.systemd import BOOTED, Systemd
 from sipmediadeploy.protocol.agent import Gateways, Order, Status
 from sipmediadeploy.protocol.replica import PATH, ReplicaDocument, load_replica_document
 
@@ -279,6 +280,11 @@ def _drainer(order: Order) -> state.Drainer:
     return "operator" if order.by == "operator" else "scaler"
 
 
+def supervisor_here(booted: Path = BOOTED) -> Supervisor:
+    """The supervisor of this machine: systemd where it is the first process, s6 elsewhere."""
+    return Systemd() if booted.is_dir() else S6()
+
+
 async def serve(document: ReplicaDocument) -> None:
     """Run the agent of ``document`` until SIGTERM.
 
@@ -292,7 +298,7 @@ async def serve(document: ReplicaDocument) -> None:
             raise RoleError(f"no interface of this machine has the address {document.address}")
         await asyncio.sleep(0.2)
     role = role_of(document, interface, remembered.gateways)
-    agent = Agent(document, role, S6(), remembered)
+    agent = Agent(document, role, supervisor_here(), remembered)
     await agent.start_services()
     config = uvicorn.Config(
         make_api(agent),

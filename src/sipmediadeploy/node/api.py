@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Protocol
@@ -91,7 +92,8 @@ def make_api(agent: Served) -> FastAPI:
     @api.get("/v1/logs", response_class=PlainTextResponse)
     async def logs(lines: Annotated[int, Query(ge=1, le=10_000)] = 100) -> str:
         """The last lines of each service's log."""
-        return "".join(f"{line}\n" for line in agent.logs(lines))
+        # In a thread: a large journal takes its time, and the agent must not stand still for it.
+        return "".join(f"{line}\n" for line in await asyncio.to_thread(agent.logs, lines))
 
     @api.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:

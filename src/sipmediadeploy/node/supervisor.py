@@ -1,4 +1,7 @@
-"""The supervisor that keeps a replica's services running: s6 in containers."""
+"""The supervisor that keeps a replica's services running: what the agent asks of it, and s6 in containers.
+
+On servers it is systemd: ``node/systemd.py``.
+"""
 
 from __future__ import annotations
 
@@ -64,21 +67,21 @@ class S6:
     async def start(self, service: str) -> None:
         """See :class:`Supervisor`."""
         directory = self._directory(service)
-        await _run("s6-svc", "-u", str(directory))
+        await run_tool("s6-svc", "-u", str(directory))
         # Without it the service also comes up again when its supervising process had to be replaced.
         (directory / "down").unlink(missing_ok=True)
 
     async def restart(self, service: str) -> None:
         """See :class:`Supervisor`."""
-        await _run("s6-svc", "-r", str(self._directory(service)))
+        await run_tool("s6-svc", "-r", str(self._directory(service)))
 
     async def kill(self, service: str) -> None:
         """See :class:`Supervisor`."""
-        await _run("s6-svc", "-k", str(self._directory(service)))
+        await run_tool("s6-svc", "-k", str(self._directory(service)))
 
     async def status(self, service: str) -> ServiceStatus:
         """See :class:`Supervisor`."""
-        text = await _run("s6-svstat", "-o", "up,pid,updownfor", str(self._directory(service)))
+        text = await run_tool("s6-svstat", "-o", "up,pid,updownfor", str(self._directory(service)))
         up, pid, since = text.split()
         return ServiceStatus(up == "true", int(pid) if int(pid) > 0 else None, float(since))
 
@@ -105,7 +108,12 @@ def _read(path: Path) -> str:
         return ""
 
 
-async def _run(*command: str) -> str:
+async def run_tool(*command: str) -> str:
+    """Run a supervisor's own tool; what it printed.
+
+    Raises:
+        SupervisorError: it is missing, fails, or takes too long.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
