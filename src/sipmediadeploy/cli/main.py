@@ -191,18 +191,57 @@ def call(
 
 
 @app.command()
-def node() -> None:
-    """Run the agent of a replica. Replicas do this by themselves."""
+def node(
+    status: Annotated[bool, typer.Option("--status", help="Ask the agent that runs here.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until it is ready.")] = 0.0,
+) -> None:
+    """Run the agent of a replica. Replicas do this by themselves.
+
+    With --status: print what it says of itself. Exit code 1: it is not ready.
+    """
+    if status:
+        from sipmediadeploy.cli.servers import status as ask
+
+        raise typer.Exit(ask(wait))
     from sipmediadeploy.cli.node import node as run
 
     raise typer.Exit(run())
 
 
 @app.command()
-def version() -> None:
+def application(
+    directory: Annotated[Path, typer.Argument(help="Where to.")] = Path(".cache/application"),
+) -> None:
+    """Write the application for servers, for deploy/ansible and deploy/packer. Nothing is done twice."""
+    from sipmediadeploy.cli.servers import application as run
+
+    run(directory)
+
+
+@app.command()
+def document(
+    host: Annotated[str, typer.Argument(help="The host's name.")],
+    hosts: Annotated[str, typer.Option(help="The file that describes all hosts (YAML); -: standard input.")],
+    stack: StackFile = _DEFAULT,
+) -> None:
+    """Print the replica document of a host that is there already (deploy/ansible). It holds secrets."""
+    from sipmediadeploy.cli.servers import document as run
+
+    run(_place(stack), host, hosts)
+
+
+@app.command()
+def version(
+    images: Annotated[bool, typer.Option("--images", help="Of the images that this checkout makes.")] = False,
+) -> None:
     """Print the version."""
     from sipmediadeploy import package_version
 
+    if images:
+        from sipmediadeploy.images.inputs import images_version, project_root
+
+        print(images_version(project_root()))
+        return
     print(package_version())
 
 

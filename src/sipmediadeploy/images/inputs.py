@@ -84,7 +84,7 @@ def context_tar(trees: Mapping[str, Path], texts: Mapping[str, str] | None = Non
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for place, path in trees.items():
-            tar.add(path, place, filter=_neutral)
+            tar.add(path, place, filter=neutral)
         for place, text in (texts or {}).items():
             data = text.encode()
             info = tarfile.TarInfo(place)
@@ -94,7 +94,8 @@ def context_tar(trees: Mapping[str, Path], texts: Mapping[str, str] | None = Non
     return buffer
 
 
-def _neutral(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+def neutral(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """A filter for ``TarFile.add``: no owners, times and bytecode; modes say only what may be run."""
     if Path(info.name).name == "__pycache__" or info.name.endswith(".pyc"):
         return None
     info.uid = info.gid = 0

@@ -21,10 +21,10 @@ from sipmediadeploy.node.roles import keepalived
 from sipmediadeploy.node.roles.base import Health, NodeRole, RoleError
 from sipmediadeploy.node.roles.registry import role_of
 from sipmediadeploy.node.state import AgentState, StateError
-from sipmediadeploy.node.supervisor import S6, Supervisor, SupervisorError
-from sipmediadeploy.node.systemd import BOOTED, Systemd
-from sipmediadeploy.protocol.agent import Gateways, Order, Status
-from sipmediadeploy.protocol.replica import PATH, ReplicaDocument, load_replica_document
+from sipmediadeploy.node.supervisor import Supervisor, SupervisorError
+from sipmediadeploy.node.systemd import supervisor_here
+from sipmediadeploy.protocol.agent import Gateway, Gateways, Order, Status
+from sipmediadeploy.protocol.replica import PATH, KamailioService, ReplicaDocument, load_replica_document
 
 log = structlog.get_logger()
 
@@ -276,13 +276,12 @@ def _neighbours(document: ReplicaDocument) -> list[tuple[IPv4Address, int]]:
     return others if gateway is None else [(gateway, DISCARD_PORT), *others]
 
 
+def _given_gateways(document: ReplicaDocument) -> tuple[Gateway, ...]:
+    return document.service.gateways if isinstance(document.service, KamailioService) else ()
+
+
 def _drainer(order: Order) -> state.Drainer:
     return "operator" if order.by == "operator" else "scaler"
-
-
-def supervisor_here(booted: Path = BOOTED) -> Supervisor:
-    """The supervisor of this machine: systemd where it is the first process, s6 elsewhere."""
-    return Systemd() if booted.is_dir() else S6()
 
 
 async def serve(document: ReplicaDocument) -> None:
@@ -291,7 +290,7 @@ async def serve(document: ReplicaDocument) -> None:
     Raises:
         RoleError, StateError, SupervisorError, OSError: the replica can't do its work.
     """
-    remembered = state.load()
+    remembered = state.with_given(state.load(), _given_gateways(document))
     deadline = time.monotonic() + _ADDRESS_LIMIT_S
     while (interface := machine.interface_of(document.address)) is None:
         if time.monotonic() > deadline:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sipmediadeploy.protocol.agent import Gateways
+from sipmediadeploy.protocol.agent import Gateway, Gateways
 
 PATH = Path("/var/lib/smd/agent.json")
 
@@ -88,6 +88,13 @@ def with_term(state: AgentState, term: int) -> AgentState:
     if term < state.term:
         raise OlderTerm(f"term {term} is older than {state.term}, the newest seen here")
     return state.model_copy(update={"term": term})
+
+
+def with_given(state: AgentState, gateways: tuple[Gateway, ...]) -> AgentState:
+    """The state with the gateways of the document, until a scaler has told of others. Pure."""
+    if state.term > 0 or not gateways:
+        return state
+    return state.model_copy(update={"gateways": Gateways(term=0, gateways=gateways)})
 
 
 def drained(state: AgentState, by: Drainer) -> AgentState:

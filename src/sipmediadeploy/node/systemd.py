@@ -8,13 +8,18 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sipmediadeploy.node.supervisor import ServiceStatus, SupervisorError, run_tool
+from sipmediadeploy.node.supervisor import S6, ServiceStatus, Supervisor, SupervisorError, run_tool
 
 UNITS = Path("/etc/systemd/system")
 BOOTED = Path("/run/systemd/system")
 """It is there if, and only if, systemd is this machine's first process (sd_booted(3))."""
 _JOURNAL_LIMIT_S = 5.0
 _SHOWN = ("LoadState", "ActiveState", "MainPID", "StateChangeTimestampMonotonic")
+
+
+def supervisor_here(booted: Path = BOOTED) -> Supervisor:
+    """The supervisor of this machine: systemd where it is the first process, s6 elsewhere."""
+    return Systemd() if booted.is_dir() else S6()
 
 
 class Systemd:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from typing import Any, Protocol, Self
 
 import aiohttp
@@ -10,7 +11,8 @@ from pydantic import ValidationError
 
 from sipmediadeploy.protocol.agent import Gateways, Order, Status
 from sipmediadeploy.protocol.replica import AGENT_PORT
-from sipmediadeploy.providers.base import ReplicaRecord
+from sipmediadeploy.providers.base import Life, ReplicaRecord
+from sipmediadeploy.stack import Role
 
 ANSWER_LIMIT_S = 1.0
 """A status that takes longer is no answer."""
@@ -93,3 +95,17 @@ class HttpAgents:
             raise AgentError(f"{method} {what}: no answer within {limit:g} s") from None
         except (aiohttp.ClientError, OSError) as e:
             raise AgentError(f"{method} {what}: {e}") from None
+
+
+async def ask_status(address: IPv4Address, port: int, token: str) -> Status:
+    """What one agent says, by its address alone.
+
+    Raises:
+        AgentError: it can't be asked, or refuses.
+    """
+    record = ReplicaRecord(
+        id="", name="", role=Role.GATEWAY, slot=0, address=address, life=Life.RUNNING, created_at=0.0,
+        config_hash="", version="",
+    )  # fmt: skip
+    async with HttpAgents(lambda _: token, port) as agents:
+        return await agents.status(record)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from sipmediadeploy.protocol.agent import Gateway
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.stack import Role, Stack
 
@@ -51,6 +52,9 @@ class KamailioService(_Document):
     network: IPv4Network = Field(description="the stack's network; gateways are in it")
     trusted: tuple[IPv4Network, ...] = ()
     allow: tuple[IPv4Network, ...] = ()
+    gateways: tuple[Gateway, ...] = Field(
+        default=(), description="the gateways until a scaler tells of others: on hosts that have no scaler"
+    )
 
 
 class CoturnService(_Document):

@@ -114,4 +114,6 @@ def render_config(document: ReplicaDocument, service: KamailioService, run: Path
         trusted=service.trusted,
         allow=service.allow,
         run=run,
+        # Without a scaler a new list comes by a new document: the configuration has to differ for it.
+        given=Gateways(term=0, gateways=service.gateways).revision if service.gateways else None,
     )
