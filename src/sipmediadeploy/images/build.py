@@ -101,7 +101,9 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
                 "browser/node_modules": web.build_modules(root, "tests/e2e/browser", cache),
                 "browser/package.json": browser / "package.json",
                 **{f"browser/{path.name}": path for path in browser.glob("*.mjs")},
-                **role_files(builder.roles, [str(role) for role in ROLES], "packages", packages_only=True),
+                **role_files(
+                    builder.roles, [role_directory(role) for role in ROLES], "packages", packages_only=True
+                ),
             }
             _docker_build(builder, "test", name, inputs.context_tar(trees), {"BUILD_BASE": _BUILD_BASE})
     except (DockerException, requests.RequestException, OSError, subprocess.TimeoutExpired) as e:
@@ -137,7 +139,7 @@ def _build_base(builder: Builder, host: HostPackages) -> None:
 
 
 def _build_role(builder: Builder, role: Role, version: str, dist: Mapping[str, Path]) -> None:
-    names = ["common", str(role)]
+    names = ["common", role_directory(role)]
     trees = {
         **{path.name: path for path in (builder.recipes / role).iterdir()},
         **role_files(builder.roles, names, "packages", packages_only=True),
@@ -149,17 +151,22 @@ def _build_role(builder: Builder, role: Role, version: str, dist: Mapping[str, P
     _docker_build(builder, role, image_name(role, version), context, {"BUILD_BASE": _BUILD_BASE}, labels)
 
 
+def role_directory(role: Role) -> str:
+    """The name of the Ansible role of ``role``: those have no hyphens."""
+    return str(role).replace("-", "_")
+
+
 def role_files(roles: Path, names: Iterable[str], place: str, *, packages_only: bool) -> dict[str, Path]:
     """What a build context needs of the Ansible directory ``roles``: the play and the named roles.
 
-    They go to ``place``. With ``packages_only``, the files and templates that a role installs are left out,
-    so that a change of them does not make the packages be installed again.
+    They go to ``place``. With ``packages_only``, the files, templates and services (``vars``) that a role
+    installs are left out, so that a change of them does not make the packages be installed again.
     """
     found = {f"{place}/{name}": roles / name for name in ("ansible.cfg", "role.yml")}
     for name in names:
         role = roles / "roles" / name
         for part in sorted(role.iterdir()):
-            if not (packages_only and part.name in {"files", "templates"}):
+            if not (packages_only and part.name in {"files", "handlers", "templates", "vars"}):
                 found[f"{place}/roles/{name}/{part.name}"] = part
     return found
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from sipmediadeploy.protocol.scaler import Entry, Trail
 from sipmediadeploy.scaler.model import Action, Kind
 
-PATH = Path("/var/lib/smd/events.jsonl")
+PATH = Path("/var/lib/smd/scaler/events.jsonl")
 _KEPT = 1000
 _log = structlog.get_logger("scaler")
 

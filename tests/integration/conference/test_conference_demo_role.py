@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 
 from sipmediadeploy.gateway.conference.janus_api import JanusConnection
 from sipmediadeploy.node.roles.conference_demo.role import ConferenceDemoRole, Places, render
@@ -32,7 +33,7 @@ from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-RUN_SCRIPT = Path("deploy/ansible/roles/conference-demo/files/services/nginx/run")
+ROLE = Path("deploy/ansible/roles/conference_demo")
 
 
 @needs_janus
@@ -107,8 +108,11 @@ async def served_page(server: JanusServer, https: bool) -> AsyncIterator[tuple[s
 
 
 def run_script(places: Places) -> str:
-    """The service's own run script, with this test's directories."""
-    script = RUN_SCRIPT.read_text()
+    """What the role prepares and runs as its service nginx, with this test's directories."""
+    services = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["conference_demo_services"]
+    nginx = next(service for service in services if service["name"] == "nginx")
+    prepare = (ROLE / "files" / Path(nginx["prepare"]).name).read_text()
+    script = f"({prepare})\nexec {nginx['command']}\n"
     return script.replace("/var/lib/smd/tls", str(places.tls)).replace("/run/smd/nginx", str(places.nginx))
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sipmediadeploy.node.agent import supervisor_here
 from sipmediadeploy.node.supervisor import S6, ServiceStatus, SupervisorError
-from sipmediadeploy.node.systemd import Systemd, properties, read_status
+from sipmediadeploy.node.systemd import Systemd, properties, read_status, supervisor_here
 
 SHOWN = """\
 MainPID=612
