@@ -37,8 +37,7 @@ class Keystone(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        host, port = self.server.server_address[:2]
-        url = f"http://{host!s}:{port}/"
+        url = f"http://{self.headers['Host']}/"
         catalog = [
             {
                 "type": kind,
