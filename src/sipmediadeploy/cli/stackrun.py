@@ -72,8 +72,8 @@ def find_running(place: Place, client: docker.DockerClient) -> Running:
     if network is None:
         raise CommandError(f"stack {stack.name} is not up. Bring it up with: smd up")
     version = scaler_version(client, stack.name)
-    provider = load_provider(stack, version)
-    return Running(stack, place.secrets(stack), network.subnet, version, provider)
+    secrets = place.secrets(stack)
+    return Running(stack, secrets, network.subnet, version, load_provider(stack, version, secrets))
 
 
 def scaler_version(client: docker.DockerClient, stack: str) -> str:

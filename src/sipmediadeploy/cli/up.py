@@ -70,7 +70,7 @@ def _prepare(
     if stack.publish is not None:
         report(f"ports of {stack.publish} lead to the stack")
     ensure_published(client, stack, network, version)
-    return Running(stack, secrets, network.subnet, version, load_provider(stack, version))
+    return Running(stack, secrets, network.subnet, version, load_provider(stack, version, secrets))
 
 
 async def _bring_up(
