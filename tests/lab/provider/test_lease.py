@@ -1,0 +1,68 @@
+"""The lease on real Neutron."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+import pytest
+
+from sipmediadeploy.providers.lease import LeaseTaken, Mark
+from sipmediadeploy.scaler.lease import Lease
+from tests.lab.provider.conftest import Lab
+from tests.lease_store import keeps_the_contract
+from tests.waiting import until
+
+pytestmark = pytest.mark.lab
+
+
+async def test_neutron_keeps_the_contract(clean: Lab) -> None:
+    await keeps_the_contract(clean.lease_store())
+
+
+async def test_of_eight_scalers_exactly_one_creates_and_one_deletes(clean: Lab) -> None:
+    stores = [clean.lease_store() for _ in range(8)]
+    await asyncio.gather(*(store.read() for store in stores))  # all are connected
+
+    async def create(number: int) -> bool:
+        try:
+            await stores[number].create(f"scaler-{number}", 1, Mark())
+        except LeaseTaken:
+            return False
+        return True
+
+    for _ in range(5):
+        began = time.monotonic()
+        assert sum(await asyncio.gather(*(create(number) for number in range(8)))) == 1
+        created = time.monotonic()
+        records = await asyncio.gather(*(store.read() for store in stores))
+        assert len({record.id for record in records if record is not None}) == 1
+        (record,) = {record.id for record in records if record is not None}
+        read = time.monotonic()
+        assert sum(await asyncio.gather(*(store.delete(record) for store in stores))) == 1
+        spent = [created - began, read - created, time.monotonic() - read]
+        print("\n8 create, read, delete: " + ", ".join(f"{seconds:.2f} s" for seconds in spent))
+
+
+async def test_of_three_scalers_one_leads_and_the_next_one_follows(clean: Lab) -> None:
+    await clean.provider().lease().create("smd bootstrap", 0, Mark(released=True))
+    stops = [asyncio.Event() for _ in range(3)]
+    leases = [Lease(clean.provider().lease(), f"scaler-{n}", lambda: 0, print) for n in range(3)]
+    tasks = [asyncio.create_task(lease.run(stop)) for lease, stop in zip(leases, stops, strict=True)]
+    led = []
+    try:
+        for _ in range(3):
+            began = time.monotonic()
+            await until("one leads", lambda: sum(lease.leads for lease in leases) == 1, 40)
+            number = [lease.leads for lease in leases].index(True)
+            led.append(leases[number].term)
+            print(f"\nscaler-{number} leads, term {led[-1]}, after {time.monotonic() - began:.1f} s")
+            tasks[number].cancel()  # killed
+            await asyncio.wait((tasks[number],))
+            await until("it is sure no more", lambda: not any(lease.leads for lease in leases), 5)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert all(older < newer for older, newer in itertools.pairwise(led))
