@@ -14,7 +14,7 @@ from tests.lab.provider.conftest import Lab
 from tests.lease_store import keeps_the_contract
 from tests.waiting import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
 
 async def test_neutron_keeps_the_contract(clean: Lab) -> None:

@@ -19,7 +19,7 @@ from sipmediadeploy.providers.openstack.errors import Conflict, NoValidHost, Quo
 from sipmediadeploy.stack import Limits, Role
 from tests.lab.provider.conftest import SUBNET, Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
 
 async def test_a_replica_is_made_found_and_deleted(clean: Lab) -> None:
