@@ -68,6 +68,10 @@ def find_running(place: Place, client: docker.DockerClient) -> Running:
         StackError: its file can't be used.
     """
     stack = load_stack(place.stack_file)
+    if stack.provider != "docker":
+        raise CommandError(
+            f"this command is for stacks on this machine; {stack.name} is for {stack.provider}"
+        )
     network = find_network(client, stack.name)
     if network is None:
         raise CommandError(f"stack {stack.name} is not up. Bring it up with: smd up")

@@ -49,6 +49,8 @@ def up(place: Place, timeout: float) -> None:
     for path in place.init():
         report(f"wrote {shorten(path)}")
     stack = load_stack(place.stack_file)
+    if stack.provider != "docker":
+        raise CommandError(f"smd up brings stacks up on this machine; {stack.name} is for {stack.provider}")
     secrets = place.secrets(stack)
     with place.locked(), engine_errors("the stack can't be brought up"):
         client = ensure_engine(report)
