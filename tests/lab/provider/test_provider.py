@@ -14,7 +14,8 @@ import yaml
 from sipmediadeploy.protocol.replica import PATH, ReplicaDocument
 from sipmediadeploy.providers.base import SERVICE_ADDRESS, Life, ProviderError
 from sipmediadeploy.providers.docker import addresses
-from sipmediadeploy.providers.openstack import leftovers, marks
+from sipmediadeploy.providers.openstack import cloud, leftovers, marks
+from sipmediadeploy.providers.openstack.cloud import Service
 from sipmediadeploy.providers.openstack.errors import Conflict, NoValidHost, QuotaExceeded
 from sipmediadeploy.stack import Limits, Role
 from tests.lab.provider.conftest import SUBNET, Lab
@@ -181,6 +182,17 @@ async def test_a_missing_image_is_said_before_anything_is_made(clean: Lab) -> No
     with pytest.raises(ProviderError, match="image smd-kamailio of version v1 is missing"):
         await provider.create(clean.document(Role.KAMAILIO, 0), Limits())
     assert clean.marked() == []
+
+
+def test_long_lists_are_read_to_their_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists: list[tuple[Service, str, str]] = [
+        ("compute", "/flavors/detail", "flavors"),
+        ("network", "/security-groups", "security_groups"),
+        ("image", "/images", "images"),
+    ]
+    whole = [lab.all(*one) for one in lists]
+    monkeypatch.setattr(cloud, "_PAGE", 1)
+    assert [lab.all(*one) for one in lists] == whole
 
 
 def _network(lab: Lab) -> str:

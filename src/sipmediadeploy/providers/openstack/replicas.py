@@ -44,6 +44,7 @@ class Replicas:
         self.addresses = ServiceAddresses(cloud, self.lookup, stack, self._vrrp)
         self._lock = threading.Lock()
         self._making: set[str] = set()
+        self._groups = threading.Lock()
         self._swept_at = float("-inf")
 
     def inventory(self) -> list[ReplicaRecord]:
@@ -153,7 +154,7 @@ class Replicas:
         without.
         """
         name, what = marks.group_name(self._stack, role, slot), f"server group of {role}"
-        with self._lock:
+        with self._groups:
             for group in leftovers.server_groups(self._cloud, self._stack):
                 if group["name"] == name:
                     return str(group["id"])
