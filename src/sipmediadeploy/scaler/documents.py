@@ -73,7 +73,7 @@ def _service(
         case Role.GATEWAY:
             return GatewayService(
                 media_address=stack.publish or addresses.slot_address(subnet, role, slot),
-                rtp_ports=addresses.rtp_ports(stack, slot),
+                rtp_ports=addresses.rtp_ports(stack, slot if stack.provider == "docker" else 0),
                 capacity=stack.pools.gateway.calls,
                 rtp_timeout_s=stack.media.rtp_timeout_s,
                 video_kbps=stack.media.video_kbps,

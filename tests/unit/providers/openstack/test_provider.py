@@ -13,15 +13,21 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 import yaml
 
-from sipmediadeploy.providers.base import SERVICE_ADDRESS, Life, ProviderError
+from sipmediadeploy.providers.base import SERVICE_ADDRESS, Life, Provider, ProviderError
 from sipmediadeploy.providers.openstack import errors, leftovers, marks
 from sipmediadeploy.providers.openstack.cloud import Cloud
+from sipmediadeploy.providers.openstack.provider import OpenStackProvider
 from sipmediadeploy.stack import Limits, Role
 from tests.unit.providers.openstack.conftest import Trial
 from tests.unit.providers.openstack.fake_cloud import PASSWORD, Fault
 
 LIMITS = Limits(cpus=2.0, memory_mib=1024)
 SERVERS = r"POST /compute/v2.1/servers"
+
+
+def conforms(provider: OpenStackProvider) -> Provider:
+    """Checked by mypy: it is a provider."""
+    return provider
 
 
 def left(trial: Trial) -> list[str]:
