@@ -76,6 +76,8 @@ def remove_server(cloud: Cloud, stack: str, id_: str) -> None:
         with contextlib.suppress(Missing):
             cloud.delete(what, "compute", f"/servers/{id_}")
         _wait_until_gone(cloud, what, id_)
+        # Nova lets go of the ports of a server whose building failed: they are known by name then.
+        ports += _loose_ports(cloud, stack, str(server["metadata"].get(marks.NAME, "")))
     _remove_ports(cloud, stack, ports)
 
 
@@ -90,8 +92,7 @@ def undo(cloud: Cloud, stack: str, name: str, created: str) -> None:
             if (marked.get(marks.NAME), marked.get(marks.CREATED)) == (name, created):
                 remove_server(cloud, stack, str(server["id"]))
     with contextlib.suppress(ProviderError):
-        mine = [port for key in (name, f"{name}-public") for port in _ports(cloud, stack, name=key)]
-        _remove_ports(cloud, stack, [port for port in mine if not port.get("device_id")])
+        _remove_ports(cloud, stack, _loose_ports(cloud, stack, name))
 
 
 def sweep(cloud: Cloud, stack: str, making: frozenset[str], now: float) -> int:
@@ -164,6 +165,11 @@ def remove_stack(cloud: Cloud, stack: str, report: Report = lambda _line: None) 
 def _ports(cloud: Cloud, stack: str, **query: str) -> list[Body]:
     mark = {"description": marks.replica_mark(stack), **query}
     return list(cloud.all(f"ports of stack {stack}", "network", "/ports", "ports", mark))
+
+
+def _loose_ports(cloud: Cloud, stack: str, replica: str) -> list[Body]:
+    mine = [port for name in (replica, f"{replica}-public") for port in _ports(cloud, stack, name=name)]
+    return [port for port in mine if not port.get("device_id")]
 
 
 def _service_ports(cloud: Cloud, stack: str, role: Role) -> list[Body]:

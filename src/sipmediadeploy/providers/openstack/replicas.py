@@ -100,7 +100,8 @@ class Replicas:
         pool = self.addresses.ensure(role, address) if role in ROLES else None
         ports = [self._port(what, document, bodies.replica_port(document, parts, address))]
         own = self._own_address(what, document, parts, ports) if role is Role.GATEWAY else None
-        turn = self.addresses.known(Role.COTURN) if role is Role.GATEWAY and not self._vrrp else None
+        told_turn = role is Role.GATEWAY and not self._vrrp
+        turn = self.addresses.ensure(Role.COTURN, None) if told_turn else None
         told = bodies.with_public(document, Public(pool, own, turn))
         body = bodies.server(document, parts, ports, self._settings, marked, bodies.user_data(told))
         made = self._cloud.post(what, "compute", "/servers", body)["server"]

@@ -50,11 +50,6 @@ class ServiceAddresses:
                 there = [self._cloud.post(what, "network", "/floatingips", body)["floatingip"]]
             return IPv4Address(there[0]["floating_ip_address"])
 
-    def known(self, role: Role) -> IPv4Address | None:
-        """The floating IP of a pool, if there is one."""
-        there = self._floating_ips([marks.service_mark(self._stack, role)])
-        return IPv4Address(there[0]["floating_ip_address"]) if there else None
-
     def mapped(self) -> list[FloatingIp]:
         """The floating IPs of the pools, and what each is mapped to."""
         of = {marks.service_mark(self._stack, role): role for role in ROLES}

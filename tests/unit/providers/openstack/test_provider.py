@@ -9,6 +9,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 import pytest
 import yaml
@@ -28,6 +29,12 @@ SERVERS = r"POST /compute/v2.1/servers"
 def conforms(provider: OpenStackProvider) -> Provider:
     """Checked by mypy: it is a provider."""
     return provider
+
+
+def document_of(body: Any) -> Any:
+    """What a server was told."""
+    data = yaml.safe_load(base64.b64decode(body["server"]["user_data"]))
+    return yaml.safe_load(gzip.decompress(base64.b64decode(data["write_files"][0]["content"])))
 
 
 def left(trial: Trial) -> list[str]:
@@ -68,8 +75,7 @@ async def test_a_pool_has_one_port_with_its_address_and_one_floating_ip_for_good
         ip["floating_ip_address"],
         SERVICE_ADDRESS,
     )
-    data = yaml.safe_load(base64.b64decode(trial.cloud.made(SERVERS)[0]["server"]["user_data"]))
-    told = yaml.safe_load(gzip.decompress(base64.b64decode(data["write_files"][0]["content"])))
+    told = document_of(trial.cloud.made(SERVERS)[0])
     assert told["service"]["advertise"] == ip["floating_ip_address"]
 
 
@@ -104,6 +110,23 @@ async def test_without_address_pairs_the_floating_ip_is_mapped_to_replicas(trial
         await provider.map_floating_ip(IPv4Address("192.0.2.9"), made[0].id)
 
 
+async def test_without_address_pairs_gateways_reach_the_relay_by_its_floating_ip(trial: Trial) -> None:
+    settings = "service_addresses: reassociate"
+    await trial.provider(settings).create(trial.document(Role.GATEWAY, settings=settings), LIMITS)
+    (ip,) = [one for one in trial.cloud.things["floatingips"] if one["description"].endswith("of=coturn")]
+    told = document_of(trial.cloud.made(SERVERS)[0])
+    assert told["service"]["conference"]["turn_server"]["address"] == ip["floating_ip_address"]
+
+
+async def test_the_ports_that_the_cloud_let_go_of_go_with_a_server_in_error(trial: Trial) -> None:
+    made = await trial.provider().create(trial.document(Role.GATEWAY), LIMITS)
+    for port in trial.cloud.things["ports"]:
+        port["device_id"] = ""
+    trial.cloud.server_status = "ERROR"
+    await trial.provider().delete(made.id)
+    assert left(trial) == []
+
+
 @pytest.mark.parametrize(
     ("choice", "networks", "address"),
     [("none", 1, "10.88.0.64"), ("floating", 1, "203."), ("network", 2, "198.51.100.")],
@@ -115,8 +138,7 @@ async def test_a_gateway_is_told_of_its_public_address(
     made = await provider.create(trial.document(Role.GATEWAY), LIMITS)
     (body,) = trial.cloud.made(SERVERS)
     assert len(body["server"]["networks"]) == networks
-    data = yaml.safe_load(base64.b64decode(body["server"]["user_data"]))
-    told = yaml.safe_load(gzip.decompress(base64.b64decode(data["write_files"][0]["content"])))
+    told = document_of(body)
     assert told["service"]["media_address"].startswith(address)
     assert made.config_hash == trial.document(Role.GATEWAY).service_hash(), "it is not outdated by that"
     await provider.delete(made.id)
