@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import difflib
 import re
+import types
 from enum import StrEnum
+from importlib.metadata import entry_points
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -255,12 +257,79 @@ class Network(_Strict):
         return self
 
 
+def _check_roles(value: object) -> object:
+    """Raises ValueError: it names something that is no role."""
+    for key in value if isinstance(value, dict) else ():
+        if key not in list(Role):
+            near = difflib.get_close_matches(str(key), list(Role), n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(Role)}"
+            raise ValueError(f"unknown role '{key}'; {hint}")
+    return value
+
+
+CloudName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+ByRole = Annotated[dict[Role, CloudName], BeforeValidator(_check_roles)]
+
+
+class OpenStack(_Strict):
+    """Where and how replicas are made on OpenStack. Names may be ids as well.
+
+    Credentials are never here: they are the ``cloud`` of ``clouds.yaml``, or the environment (``OS_*``).
+    """
+
+    cloud: Annotated[
+        CloudName | None, Field(description="a cloud of clouds.yaml; without it: OS_* of the environment")
+    ] = None
+    images: Annotated[
+        ByRole, Field(description="by role; without it: smd-ROLE of the version that is deployed")
+    ] = {}
+    flavors: Annotated[
+        ByRole, Field(description="by role; without it: the smallest one that has the pool's limits")
+    ] = {}
+    key_pair: Annotated[CloudName | None, Field(description="for an operator's SSH to the replicas")] = None
+    external_network: Annotated[
+        CloudName | None, Field(description="where public addresses come from; without it: the only one")
+    ] = None
+    network: Annotated[
+        CloudName | None, Field(description="the stack's own network, a /24; without it: smd-STACK")
+    ] = None
+    zones: Annotated[
+        tuple[CloudName, ...], Field(description="availability zones that replicas are spread over")
+    ] = ()
+    volume_gib: Annotated[
+        Annotated[Integer, Field(ge=1, le=1024)] | None,
+        Field(description="boot from a volume of so much; without it: from the image"),
+    ] = None
+    config_drive: Annotated[
+        bool, Field(description="replicas read their document from a drive, not from the metadata service")
+    ] = False
+    public_address: Annotated[
+        Literal["none", "floating", "network"],
+        Field(description="of gateways: none, a floating IP each, or a port on the external network each"),
+    ] = "floating"
+    service_addresses: Annotated[
+        Literal["vrrp", "reassociate"],
+        Field(
+            description="reassociate: for clouds that allow no address pairs; callers are lost when it moves"
+        ),
+    ] = "vrrp"
+
+
+_PROVIDERS = ("docker", "openstack")
+
+
 class Stack(_Strict):
     """The effective stack: what the user wrote, with every default filled in."""
 
     name: Name
     domain: DomainName
-    provider: Literal["docker"] = "docker"
+    provider: Annotated[
+        str, Field(description="docker, openstack, or one that is installed beside them (entry point)")
+    ] = "docker"
+    openstack: Annotated[OpenStack | None, Field(description="for provider openstack only")] = None
+    provider_options: Annotated[
+        dict[str, Any], Field(description="settings of a provider that is installed beside these")
+    ] = {}
     publish: Annotated[
         Address | None,
         Field(description="an address of this host at which others on the network reach the stack"),
@@ -271,6 +340,38 @@ class Stack(_Strict):
     media: Media = Media()
     network: Network = Network()
     pools: Pools = Pools()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_openstack(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("provider") == "openstack" and data.get("openstack") is None:
+            return {**data, "openstack": {}}
+        return data
+
+    @field_validator("provider")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name in _PROVIDERS:
+            return name
+        others = [entry.name for entry in entry_points(group="sipmediadeploy.providers")]
+        known = sorted({*_PROVIDERS, *others})
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
+            raise ValueError(f"no such provider is installed; {hint}")
+        return name
+
+    @model_validator(mode="after")
+    def _fits_the_provider(self) -> Self:
+        if self.openstack is not None and self.provider != "openstack":
+            raise ValueError(f"openstack is for provider openstack only (it is {self.provider})")
+        if self.provider_options and self.provider in _PROVIDERS:
+            raise ValueError(f"provider {self.provider} has no provider_options")
+        if self.provider == "openstack" and self.publish is not None:
+            raise ValueError("publish is for provider docker; openstack has floating IPs")
+        if self.provider == "openstack" and self.network.subnet is not None:
+            raise ValueError("network.subnet is for provider docker; openstack.network names the network")
+        return self
 
     @model_validator(mode="after")
     def _can_publish(self) -> Self:
@@ -409,6 +510,8 @@ def _valid_keys(loc: tuple[str | int, ...]) -> list[str]:
     for part in loc:
         field = model.model_fields.get(str(part))
         annotation: Any = field.annotation if field is not None else None
+        if get_origin(annotation) in (Union, types.UnionType):  # a section that need not be there
+            annotation = next((one for one in get_args(annotation) if one is not type(None)), None)
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

@@ -16,9 +16,10 @@ from sipmediadeploy.cli.place import STACK_TEXT
 from sipmediadeploy.protocol.replica import BridgeAccess, TokenSigning
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.scaler.documents import conference_access
-from sipmediadeploy.stack import Stack, StackError, load_stack, parse_stack
+from sipmediadeploy.stack import OpenStack, Stack, StackError, load_stack, parse_stack
 
 SMALLEST = "name: demo\ndomain: sip.example.org\n"
+OPENSTACK = SMALLEST + "provider: openstack\n"
 
 
 def error_of(text: str) -> str:
@@ -85,6 +86,12 @@ def test_what_is_negotiated_with_the_bridge_can_be_said() -> None:
         parse_stack(SMALLEST + "conference: {bridge: {tcc: true}}")
 
 
+def test_openstack_needs_its_name_only() -> None:
+    assert parse_stack(OPENSTACK).openstack == OpenStack()
+    flavors = parse_stack(OPENSTACK + "openstack: {flavors: {conference-demo: b2-7}}")
+    assert parse_stack(yaml.safe_dump(flavors.model_dump(mode="json"))) == flavors
+
+
 def test_the_effective_stack_means_the_same_as_the_file() -> None:
     stack = parse_stack(SMALLEST + "publish: 198.51.100.7\nsip: {trusted: [10.0.0.0/8]}")
     assert parse_stack(yaml.safe_dump(stack.model_dump(mode="json"))) == stack
@@ -145,6 +152,16 @@ def test_every_commented_option_of_smd_init_is_a_default_or_an_example() -> None
         (SMALLEST + "conference: {url: 'https://x'}", ["ws(s) url", "Jitsi"]),
         (SMALLEST + "conference: {muc: rooms.example.org}", ["muc is for platform jitsi only"]),
         (SMALLEST + "conference: {platform: zoom}", ["conference.platform", "'janus' or 'jitsi'"]),
+        (SMALLEST + "provider: dokcer", ["stack.yaml:3", "provider", "did you mean 'docker'"]),
+        (SMALLEST + "openstack: {cloud: x}", ["openstack is for provider openstack only (it is docker)"]),
+        (SMALLEST + "provider_options: {a: 1}", ["provider docker has no provider_options"]),
+        (OPENSTACK + "openstack: {clud: x}", ["stack.yaml:4", "openstack.clud", "did you mean 'cloud'"]),
+        (OPENSTACK + "openstack: {flavors: {kamalio: x}}", ["'kamalio'", "did you mean 'kamailio'"]),
+        (OPENSTACK + "openstack: {public_address: yes}", ["'none', 'floating' or 'network'", "True"]),
+        (OPENSTACK + "openstack: {volume_gib: 0}", ["openstack.volume_gib", "greater than"]),
+        (OPENSTACK + "publish: 198.51.100.7", ["publish is for provider docker"]),
+        (OPENSTACK + "network: {subnet: 10.1.2.0/24}", ["network.subnet is for provider docker"]),
+        (SMALLEST + "conference: {platform: jitsi, jwt: {isuer: x}}", ["isuer", "did you mean 'issuer'"]),
         ("name: Demo\ndomain: x", ["stack.yaml:1", "name"]),
         ("name: d\ndomain: x", ["stack.yaml:1", "name"]),
         ("name: demo\ndomain: a..b", ["stack.yaml:2", "domain"]),

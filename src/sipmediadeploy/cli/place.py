@@ -104,11 +104,20 @@ class Place:
         return written
 
     def secrets(self, stack: Stack) -> Secrets:
-        """The master secret, and what the stack file names for the conference platform.
+        """The master secret, what the stack file names for the conference, and how a cloud is reached.
 
         Raises:
             CommandError: one is missing or can't be used, or others can read it.
+            ProviderError: there are no credentials for the cloud.
         """
+        secrets = self._own_secrets(stack)
+        if stack.openstack is None:
+            return secrets
+        from sipmediadeploy.providers.openstack.cloud import read_credentials
+
+        return secrets.model_copy(update={"cloud": read_credentials(stack.openstack.cloud)})
+
+    def _own_secrets(self, stack: Stack) -> Secrets:
         from sipmediadeploy.protocol.secrets import Secrets
 
         conference, master = stack.conference, self._master_secret()

@@ -68,12 +68,16 @@ def find_running(place: Place, client: docker.DockerClient) -> Running:
         StackError: its file can't be used.
     """
     stack = load_stack(place.stack_file)
+    if stack.provider != "docker":
+        raise CommandError(
+            f"this command is for stacks on this machine; {stack.name} is for {stack.provider}"
+        )
     network = find_network(client, stack.name)
     if network is None:
         raise CommandError(f"stack {stack.name} is not up. Bring it up with: smd up")
     version = scaler_version(client, stack.name)
-    provider = load_provider(stack, version)
-    return Running(stack, place.secrets(stack), network.subnet, version, provider)
+    secrets = place.secrets(stack)
+    return Running(stack, secrets, network.subnet, version, load_provider(stack, version, secrets))
 
 
 def scaler_version(client: docker.DockerClient, stack: str) -> str:

@@ -50,6 +50,8 @@ def up(place: Place, timeout: float) -> None:
     for path in place.init():
         report(f"wrote {shorten(path)}")
     stack = load_stack(place.stack_file)
+    if stack.provider != "docker":
+        raise CommandError(f"smd up brings stacks up on this machine; {stack.name} is for {stack.provider}")
     secrets = place.secrets(stack)
     with place.locked(), engine_errors("the stack can't be brought up"):
         client = ensure_engine(report)
@@ -71,7 +73,7 @@ def _prepare(
     if stack.publish is not None:
         report(f"ports of {stack.publish} lead to the stack")
     ensure_published(client, stack, network, version)
-    return Running(stack, secrets, network.subnet, version, load_provider(stack, version))
+    return Running(stack, secrets, network.subnet, version, load_provider(stack, version, secrets))
 
 
 async def _bring_up(

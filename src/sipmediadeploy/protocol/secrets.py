@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import time
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +22,9 @@ class Secrets(BaseModel):
     master: str = Field(repr=False)
     conference_token: str | None = Field(default=None, repr=False, description="JSON Web Token to join with")
     conference_key: str | None = Field(default=None, repr=False, description="key that signs such tokens")
+    cloud: dict[str, Any] | None = Field(
+        default=None, repr=False, description="how the cloud is reached: one cloud's entry of clouds.yaml"
+    )
 
 
 def derive(master: str, purpose: str) -> str:

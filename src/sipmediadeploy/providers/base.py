@@ -6,18 +6,25 @@ stack's. Methods are coroutines with a time limit of their own and never block t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 from typing import Protocol
 
 from sipmediadeploy.protocol.replica import ReplicaDocument
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.lease import LeaseStore
-from sipmediadeploy.stack import Limits, Role
+from sipmediadeploy.stack import Limits, Role, Stack
 
 
 class ProviderError(Exception):
     """A provider could not do what was asked. The message says what, on what, and what to do."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        """``retry_after_s``: the provider wants to be left alone for so long."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Life(StrEnum):
@@ -26,6 +33,8 @@ class Life(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     STOPPED = "stopped"
+    FAILED = "failed"
+    """The provider has given it up, and yet it runs and may have calls: it is replaced in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +123,8 @@ class Provider(Protocol):
     def lease(self) -> LeaseStore:
         """Where the lease of the stack's scalers is kept."""
         ...
+
+
+MakeProvider = Callable[[Stack, str, Secrets], Provider]
+"""What an entry point of the group ``sipmediadeploy.providers`` leads to: given the stack, the version of
+the images that replicas are made from, and the stack's secrets. It does no I/O; raises ``ProviderError``."""

@@ -159,7 +159,8 @@ class Executor:
             counter = (action.kind, action.role) if action.kind is Kind.CREATE else action.key
             failures = self._failures[counter] = self._failures.get(counter, 0) + 1
             longest = _LONGEST_BACKOFF_S.get(action.kind, _LONGEST_ORDER_BACKOFF_S)
-            entry.retry_at = clock() + min(2.0 ** (failures - 1), longest) * self._jitter()
+            pause = min(2.0 ** (failures - 1), longest) * self._jitter()
+            entry.retry_at = clock() + max(pause, getattr(e, "retry_after_s", None) or 0.0)
             error = str(e) or f"not done within {limit:.0f} s"
             self._event("failed", action, error)
         else:

@@ -40,7 +40,7 @@ def make_document(
         address=addresses.slot_address(subnet, role, slot),
         agent_token=agent_token(secrets.master, name),
         service=_service(stack, subnet, secrets, image_version, role, slot),
-        vrrp=_vrrp(subnet, role, slot),
+        vrrp=None if _without_service_addresses(stack) else _vrrp(subnet, role, slot),
     )
 
 
@@ -50,7 +50,7 @@ def _service(
     match role:
         case Role.KAMAILIO:
             return KamailioService(
-                service_address=_required_service_address(subnet, role),
+                service_address=_answered_address(stack, subnet, role, slot),
                 port=stack.sip.port,
                 gateway_port=GATEWAY_SIDE_SIP_PORT,
                 advertise=stack.publish,
@@ -62,7 +62,7 @@ def _service(
             )
         case Role.COTURN:
             return CoturnService(
-                service_address=_required_service_address(subnet, role),
+                service_address=_answered_address(stack, subnet, role, slot),
                 # The demo conference is beside the relay and sees its packets come from the service address:
                 # a relay candidate that says otherwise fails ICE's check (RFC 8445, section 7.2.5.3.1).
                 external_ip=None if stack.demo else stack.publish,
@@ -73,7 +73,7 @@ def _service(
         case Role.GATEWAY:
             return GatewayService(
                 media_address=stack.publish or addresses.slot_address(subnet, role, slot),
-                rtp_ports=addresses.rtp_ports(stack, slot),
+                rtp_ports=addresses.rtp_ports(stack, slot if stack.provider == "docker" else 0),
                 capacity=stack.pools.gateway.calls,
                 rtp_timeout_s=stack.media.rtp_timeout_s,
                 video_kbps=stack.media.video_kbps,
@@ -133,6 +133,18 @@ def _signing(stack: Stack, secrets: Secrets) -> TokenSigning | None:
         subject=jwt.subject,
         key_id=jwt.key_id,
     )
+
+
+def _without_service_addresses(stack: Stack) -> bool:
+    """Replicas answer at their own addresses, and floating IPs are mapped to one of them."""
+    return stack.openstack is not None and stack.openstack.service_addresses == "reassociate"
+
+
+def _answered_address(stack: Stack, subnet: IPv4Network, role: Role, slot: int) -> IPv4Address:
+    """Where the pool's service is reached on this replica."""
+    if _without_service_addresses(stack):
+        return addresses.slot_address(subnet, role, slot)
+    return _required_service_address(subnet, role)
 
 
 def _required_service_address(subnet: IPv4Network, role: Role) -> IPv4Address:

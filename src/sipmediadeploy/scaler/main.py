@@ -25,7 +25,7 @@ from sipmediadeploy.protocol.replica import (
 )
 from sipmediadeploy.protocol.scaler import ScalerClient, operator_token
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
-from sipmediadeploy.providers.base import Provider, ProviderError
+from sipmediadeploy.providers.base import MakeProvider, Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler.act import Authority, Executor
 from sipmediadeploy.scaler.address_watch import AddressWatch
@@ -102,7 +102,9 @@ def usable_slots(stack: Stack) -> list[tuple[Role, int]]:
         StackError: the gateways and their calls do not fit the address plan.
     """
     pools = stack.pools
-    ports = (addresses.RTP_END - addresses.RTP_BASE) // (addresses.PORTS_PER_CALL * pools.gateway.calls)
+    ports = addresses.SLOTS[Role.GATEWAY]
+    if stack.provider == "docker":  # elsewhere each gateway has all the ports of a machine of its own
+        ports = (addresses.RTP_END - addresses.RTP_BASE) // (addresses.PORTS_PER_CALL * pools.gateway.calls)
     if ports < pools.gateway.max:
         raise StackError(
             f"pools.gateway: max {pools.gateway.max} of {pools.gateway.calls} calls each do not fit the RTP "
@@ -130,16 +132,16 @@ def limits_of(stack: Stack, role: Role) -> Limits:
     }[role]
 
 
-def load_provider(stack: Stack, version: str) -> Provider:
-    """The stack's provider: an entry point ``sipmediadeploy.providers``, called with the stack's name and
-    the version of the images that replicas are made from.
+def load_provider(stack: Stack, version: str, secrets: Secrets) -> Provider:
+    """The stack's provider, found by its entry point of the group ``sipmediadeploy.providers``; see
+    ``providers.base.MakeProvider``.
 
     Raises:
-        ProviderError: there is none of that name.
+        ProviderError: there is none of that name, or it can't be used.
     """
     for entry in entry_points(group="sipmediadeploy.providers", name=stack.provider):
-        provider: Provider = entry.load()(stack.name, version)
-        return provider
+        make: MakeProvider = entry.load()
+        return make(stack, version, secrets)
     raise ProviderError(f"no provider '{stack.provider}' is installed")
 
 
@@ -202,7 +204,7 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         metrics.action(phase, action, error)
 
     token = operator_token(secrets.master)
-    provider = load_provider(stack, service.image_version)
+    provider = load_provider(stack, service.image_version, secrets)
     async with (
         HttpAgents(lambda name: agent_token(secrets.master, name)) as agents,
         ScalerClient(token) as others,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 
+from sipmediadeploy.providers.base import Life
 from sipmediadeploy.scaler.model import (
     MAX_CREATIONS,
     SURGE,
@@ -200,6 +201,8 @@ def view(
             what, why = Condition.USABLE, "may not know yet that the inventory can be read again"
         wanted = target.hashes.get((role, record.slot))
         outdated = "outdated" if record.config_hash != wanted or record.version != target.version else ""
+        if record.life is Life.FAILED:
+            outdated = "failed, says the provider"
         if record.id in observation.unwanted:
             outdated = "to be replaced, says an operator"
         active = replica.active if target.service_addresses else record.id in mapped

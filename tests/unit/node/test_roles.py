@@ -12,10 +12,10 @@ from sipmediadeploy.node.roles.gateway.role import judge
 from sipmediadeploy.node.roles.kamailio.gateways import dispatcher_list, silent_gateways
 from sipmediadeploy.node.roles.registry import role_of
 from sipmediadeploy.protocol.agent import Gateway, Gateways
-from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument
+from sipmediadeploy.protocol.replica import CoturnService, KamailioService, ReplicaDocument
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.scaler.documents import make_document
-from sipmediadeploy.stack import Role, Stack
+from sipmediadeploy.stack import OpenStack, Role, Stack
 
 MASTER = "the-master-secret"
 NONE = Gateways(term=0, gateways=())
@@ -133,3 +133,18 @@ def test_only_an_address_of_this_machine_counts_as_held() -> None:
     assert is_local(IPv4Address("172.30.5.2"), trie)
     assert not is_local(IPv4Address("172.30.5.0"), trie)
     assert not is_local(IPv4Address("172.30.5.5"), trie)
+
+
+@pytest.mark.parametrize("which", [Role.KAMAILIO, Role.COTURN])
+def test_where_no_address_can_move_a_replica_answers_at_its_own_and_runs_no_keepalived(which: Role) -> None:
+    settings = OpenStack(service_addresses="reassociate")
+    stack = Stack(name="demo", domain="sip.example.org", provider="openstack", openstack=settings)
+    made, one = document(which, stack), role(which, stack)
+    assert made.vrrp is None
+    assert isinstance(made.service, CoturnService | KamailioService)
+    assert made.service.service_address == made.address
+    assert one.services == (str(which),)
+    listening = [file.content for file in one.render().values()]
+    assert not any("172.30.5.2:" in text or "172.30.5.3\n" in text for text in listening)
+    kamailio = [line for text in listening for line in text.splitlines() if line.startswith("listen=")]
+    assert len(kamailio) == len(set(kamailio)), "no socket is there twice"

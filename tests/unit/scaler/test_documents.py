@@ -14,7 +14,8 @@ from sipmediadeploy.protocol.replica import (
 )
 from sipmediadeploy.protocol.secrets import Secrets, turn_secret
 from sipmediadeploy.scaler.documents import make_document
-from sipmediadeploy.stack import Role, parse_stack
+from sipmediadeploy.scaler.main import usable_slots
+from sipmediadeploy.stack import Role, StackError, parse_stack
 
 SUBNET = IPv4Network("172.30.5.0/24")
 SECRETS = Secrets(master="m" * 43)
@@ -40,6 +41,19 @@ def test_otherwise_a_gateway_uses_the_turn_pools_service_address(turn: str) -> N
     assert server is not None
     assert str(server.address) == "172.30.5.3"
     assert document.service.conference.turn == turn
+
+
+def test_gateways_on_machines_of_their_own_share_no_ports_to_be_dealt_out() -> None:
+    many = "pools: {gateway: {max: 128, calls: 64}}\n"
+    stack = parse_stack(f"name: demo\ndomain: sip.test\nprovider: openstack\n{many}")
+    documents = [
+        make_document(stack, SUBNET, SECRETS, "v", Role.GATEWAY, slot, "demo-gateway-1") for slot in (0, 127)
+    ]
+    services = [document.service for document in documents]
+    assert all(isinstance(one, GatewayService) and one.rtp_ports == (20000, 20255) for one in services)
+    assert (Role.GATEWAY, 129) in usable_slots(stack)
+    with pytest.raises(StackError, match="RTP ports of one machine"):
+        usable_slots(parse_stack(f"name: demo\ndomain: sip.test\n{many}"))
 
 
 def coturn_service(more: str) -> CoturnService:

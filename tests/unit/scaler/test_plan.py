@@ -298,6 +298,14 @@ def test_an_inventory_without_this_scaler_is_not_believed(target: Target) -> Non
     assert decide(target, {}) == []
 
 
+def test_one_that_the_provider_gave_up_and_that_works_is_replaced_in_order(target: Target) -> None:
+    replicas = whole(target)
+    replicas["demo-gateway-0"] = replica(target, Role.GATEWAY, 0, life=Life.FAILED, calls=1)
+    assert decide(target, replicas) == ["create demo-gateway-1"]
+    replicas["demo-gateway-1"] = replica(target, Role.GATEWAY, 1)
+    assert decide(target, replicas) == ["drain demo-gateway-0"]
+
+
 def test_the_active_outdated_replica_hands_the_address_over_before_it_goes(target: Target) -> None:
     replicas = whole(target)
     replicas["demo-coturn-0"] = replica(target, Role.COTURN, 0, version="v0")

@@ -17,12 +17,13 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig, Ulimit
 
 from sipmediadeploy.protocol.replica import PATH, GatewayService, ReplicaDocument
+from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import FloatingIp, Life, ProviderError, ReplicaRecord
 from sipmediadeploy.providers.docker import labels
 from sipmediadeploy.providers.docker.engine import REQUEST_TIMEOUT_S, SOCKET, connect, in_thread, reason
 from sipmediadeploy.providers.docker.lease import DockerLeaseStore
 from sipmediadeploy.providers.docker.network import find_network
-from sipmediadeploy.stack import Limits, Role
+from sipmediadeploy.stack import Limits, Role, Stack
 
 _INVENTORY_TIMEOUT_S = 10.0
 _CHANGE_TIMEOUT_S = 90.0
@@ -153,6 +154,11 @@ class DockerProvider:
             if (attrs["Config"].get("Labels") or {}).get(labels.STACK) != self.stack:
                 raise ProviderError(f"container {replica_id[:12]} is not of stack {self.stack}: left alone")
             stop_and_remove(client, attrs["Id"])
+
+
+def make_provider(stack: Stack, version: str, _secrets: Secrets) -> DockerProvider:
+    """See ``providers.base.MakeProvider``."""
+    return DockerProvider(stack.name, version)
 
 
 def container_labels(document: ReplicaDocument, version: str, now: float) -> dict[str, str]:

@@ -38,11 +38,13 @@ DENIED_PEERS = tuple(
 class CoturnRole(NoOrders):
     """Renders coturn's configuration and checks it by an allocation."""
 
-    services = ("coturn", keepalived.SERVICE)
+    services: tuple[str, ...] = ("coturn", keepalived.SERVICE)
     interval_s = 0.25
     patience_s = 0.0
 
     def __init__(self, document: ReplicaDocument, service: CoturnService, interface: str) -> None:
+        if document.vrrp is None:
+            self.services = ("coturn",)
         self._document = document
         self._service = service
         self._interface = interface

@@ -25,13 +25,15 @@ still reads the list before the last would lose it."""
 class KamailioRole(NoOrders):
     """Renders Kamailio's configuration, checks it by OPTIONS and keeps its gateway list."""
 
-    services = ("kamailio", keepalived.SERVICE)
+    services: tuple[str, ...] = ("kamailio", keepalived.SERVICE)
     interval_s = 0.25
     patience_s = 0.0
 
     def __init__(
         self, document: ReplicaDocument, service: KamailioService, interface: str, gateways: Gateways
     ) -> None:
+        if document.vrrp is None:
+            self.services = ("kamailio",)
         self._document = document
         self._service = service
         self._interface = interface

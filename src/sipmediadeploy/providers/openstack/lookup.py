@@ -1,0 +1,176 @@
+"""Finds what a stack needs and does not make itself: images, flavours, networks, security groups.
+
+What was found is remembered for a minute: a list of images is long, and seldom changes.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+from typing import TypeVar
+from urllib.parse import quote
+
+from sipmediadeploy.providers.openstack import marks
+from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service
+from sipmediadeploy.providers.openstack.errors import Conflict, Missing
+from sipmediadeploy.stack import Limits, OpenStack, Role
+
+VERSION_PROPERTY = "smd_version"
+"""The image property that says of which version it is."""
+_REMEMBERED_S = 60.0
+
+T = TypeVar("T")
+
+
+class Lookup:
+    """Blocking, for any thread. Everything raises ``ProviderError`` that says what is missing and what
+    to do.
+    """
+
+    def __init__(self, cloud: Cloud, stack: str, settings: OpenStack, version: str) -> None:
+        """``version``: of the images that replicas are made from."""
+        self._cloud = cloud
+        self._stack = stack
+        self._settings = settings
+        self._version = version
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[float, object]] = {}
+
+    def forget(self) -> None:
+        """Look everything up anew: something was not as it was."""
+        with self._lock:
+            self._found.clear()
+
+    def image(self, role: Role) -> str:
+        """The id of the image of ``role``: the newest one of its name, and of the stack's version by
+        default.
+        """
+        return self._remember(f"image {role}", lambda: self._image(role))
+
+    def flavor(self, role: Role, limits: Limits) -> tuple[str, str]:
+        """Id and name of the flavour of ``role``."""
+        return self._remember(f"flavor {role} {limits}", lambda: self._flavor(role, limits))
+
+    def network(self) -> str:
+        """The id of the stack's own network."""
+        name = self._settings.network or f"smd-{self._stack}"
+        hint = "terraform apply makes it, openstack.network names another one"
+        return self._remember("network", lambda: self._one("network", "networks", name, hint))
+
+    def subnet(self, holding: IPv4Address | None = None) -> tuple[str, IPv4Network]:
+        """Id and range of the stack's subnet: the one that has the address ``holding``, or the only one."""
+        return self._remember(f"subnet {holding}", lambda: self._subnet(holding))
+
+    def external_network(self) -> str | None:
+        """The id of the network that public addresses come from; None: the cloud has none."""
+        return self._remember("external", self._external_network)
+
+    def security_groups(self, role: Role) -> tuple[str, ...]:
+        """The ids of a pool's security groups."""
+        name = marks.pool_name(self._stack, role)
+        hint = "terraform apply makes it"
+
+        def find() -> tuple[str, ...]:
+            mine = {"project_id": self._cloud.project}
+            return (self._one("security group", "security-groups", name, hint, mine),)
+
+        return self._remember(f"group {role}", find)
+
+    def _remember(self, key: str, find: Callable[[], T]) -> T:
+        with self._lock:
+            until, known = self._found.get(key, (0.0, None))
+        if time.monotonic() < until:
+            return known  # type: ignore[return-value]
+        value = find()
+        with self._lock:
+            self._found[key] = time.monotonic() + _REMEMBERED_S, value
+        return value
+
+    def _image(self, role: Role) -> str:
+        given = self._settings.images.get(role)
+        name = given or f"smd-{role}"
+        what = f"image {name}"
+        newest = {"name": name, "status": "active", "sort": "created_at:desc"}
+        found = list(self._cloud.all(what, "image", "/images", "images", newest))
+        if given is None:
+            versions = [str(one.get(VERSION_PROPERTY, "")) for one in found]
+            found = [one for one in found if one.get(VERSION_PROPERTY) == self._version]
+            if not found:
+                there = f"there are: {', '.join(versions)}" if versions else "there is no image of that name"
+                raise Missing(
+                    f"{what} of version {self._version} is missing ({there}); build it, or name one in "
+                    f"openstack.images.{role}"
+                )
+        if found:
+            return str(found[0]["id"])
+        return self._by_id(what, "image", "/images", name, f"build it, or correct openstack.images.{role}")
+
+    def _flavor(self, role: Role, limits: Limits) -> tuple[str, str]:
+        given = self._settings.flavors.get(role)
+        flavors = list(self._cloud.all("flavours", "compute", "/flavors/detail", "flavors"))
+        if given is not None:
+            for one in flavors:
+                if given in (one["name"], one["id"]):
+                    return str(one["id"]), str(one["name"])
+            names = ", ".join(sorted(one["name"] for one in flavors)) or "none"
+            raise Missing(f"flavour {given} is missing; correct openstack.flavors.{role}. There are: {names}")
+        disk = 0 if self._settings.volume_gib else 1
+        fitting = [one for one in flavors if _fits(one, limits) and one["disk"] >= disk]
+        if not fitting:
+            raise Missing(
+                f"no flavour has {limits.cpus:g} CPUs and {limits.memory_mib} MiB for {role}; name one in "
+                f"openstack.flavors.{role}, or lower pools.{role}.limits"
+            )
+        best = min(fitting, key=lambda one: (one["ram"], one["vcpus"], one["disk"], one["name"]))
+        return str(best["id"]), str(best["name"])
+
+    def _subnet(self, holding: IPv4Address | None) -> tuple[str, IPv4Network]:
+        what = "subnets of the stack's network"
+        query = {"network_id": self.network(), "ip_version": 4}
+        found = self._cloud.all(what, "network", "/subnets", "subnets", query)
+        ranges = [(str(one["id"]), IPv4Network(one["cidr"])) for one in found]
+        if holding is not None:
+            ranges = [(id_, subnet) for id_, subnet in ranges if holding in subnet]
+        if len(ranges) != 1:
+            wanted = f"that has {holding}" if holding is not None else "with IPv4"
+            raise Missing(f"{what}: {len(ranges)} subnets {wanted} and not one; it needs one /24")
+        return ranges[0]
+
+    def _external_network(self) -> str | None:
+        given = self._settings.external_network
+        if given is not None:
+            hint = "correct openstack.external_network"
+            return self._one("external network", "networks", given, hint, {"router:external": True})
+        query = {"router:external": True}
+        found = list(self._cloud.all("external networks", "network", "/networks", "networks", query))
+        if len(found) > 1:
+            names = ", ".join(sorted(one["name"] for one in found))
+            raise Conflict(
+                f"the cloud has several external networks ({names}): name one in openstack.external_network"
+            )
+        return str(found[0]["id"]) if found else None
+
+    def _one(self, what: str, path: str, name: str, hint: str, query: Body | None = None) -> str:
+        key = path.replace("-", "_")
+        found = list(
+            self._cloud.all(f"{what} {name}", "network", f"/{path}", key, {"name": name, **(query or {})})
+        )
+        if len(found) > 1:
+            raise Conflict(f"{what} {name}: {len(found)} have that name; give its id, or rename the others")
+        if found:
+            return str(found[0]["id"])
+        return self._by_id(f"{what} {name}", "network", f"/{path}", name, hint)
+
+    def _by_id(self, what: str, service: Service, path: str, id_: str, hint: str) -> str:
+        try:
+            body = self._cloud.get(what, service, f"{path}/{quote(id_)}")
+        except Missing:
+            raise Missing(f"{what} is missing; {hint}") from None
+        return str((body.get(path.strip("/").rstrip("s").replace("-", "_")) or body)["id"])
+
+
+def _fits(flavor: Body, limits: Limits) -> bool:
+    return bool(flavor["vcpus"] >= math.ceil(limits.cpus) and flavor["ram"] >= limits.memory_mib)

@@ -1,0 +1,294 @@
+"""As much of Keystone, Nova, Neutron and Glance as the provider speaks to, over HTTP on loopback.
+
+It keeps what it is given, filters and cuts lists as the real ones do, and does wrong what a test tells it to.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Network
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Thing = dict[str, Any]
+PASSWORD = "a-password-that-is-told-to-nobody"
+
+
+@dataclass
+class Fault:
+    """What goes wrong ``times`` times with requests whose 'METHOD /path' matches ``request``."""
+
+    request: str
+    status: int
+    body: str = '{"error": {"message": "as told"}}'
+    headers: dict[str, str] = field(default_factory=dict)
+    times: int = 1
+    done_anyway: bool = False
+    """The request has its effect, and only the answer is the fault's."""
+
+
+class FakeCloud:
+    """The state of a cloud with one project."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.lock = threading.RLock()
+        self.things: dict[str, list[Thing]] = {
+            name: []
+            for name in (
+                *("networks", "subnets", "ports", "floatingips", "security_groups", "images", "flavors"),
+                *("servers", "server_groups"),
+            )
+        }
+        self.requests: list[tuple[str, str, Any]] = []
+        self.faults: list[Fault] = []
+        self.valid_token = ""
+        self.page = 1000
+        self.server_status = "ACTIVE"
+        self.server_fault = ""
+        self._numbers = itertools.count(1)
+
+    def credentials(self) -> Thing:
+        """How it is reached."""
+        auth = {"auth_url": f"{self.url}/v3", "username": "u", "password": PASSWORD, "project_name": "p"}
+        return {
+            "auth": auth | {"user_domain_name": "Default", "project_domain_name": "Default"},
+            "region_name": "RegionOne",
+        }
+
+    def add(self, kind: str, **more: Any) -> Thing:
+        """Something that is there, whoever made it."""
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        thing = {
+            "id": f"{kind[:-1]}-{next(self._numbers)}",
+            "created_at": stamp,
+            "project_id": "project",
+            **more,
+        }
+        self.things[kind].append(thing)
+        return thing
+
+    def made(self, what: str) -> list[Any]:
+        """The bodies of requests 'METHOD /path' that match ``what`` completely, in order."""
+        return [body for method, path, body in self.requests if re.fullmatch(what, f"{method} {path}")]
+
+    def foundation(self, stack: str, subnet: IPv4Network, roles: list[str]) -> None:
+        """What a stack stands on, and images and flavours."""
+        network = self.add("networks", name=f"smd-{stack}")
+        self.add("subnets", network_id=network["id"], cidr=str(subnet), ip_version=4)
+        lease = self.add("networks", name=f"smd-{stack}-lease")
+        self.add("subnets", network_id=lease["id"], cidr="192.0.2.0/29", ip_version=4)
+        outside = self.add("networks", name="public", **{"router:external": True})
+        self.add("subnets", network_id=outside["id"], cidr="198.51.100.0/24", ip_version=4)
+        for role in roles:
+            self.add("security_groups", name=f"smd-{stack}-{role}")
+            self.add("images", name=f"smd-{role}", status="active", smd_version="v0")
+            self.add("images", name=f"smd-{role}", status="active", smd_version="v1")
+        self.add("flavors", name="small", vcpus=1, ram=1024, disk=10)
+        self.add("flavors", name="medium", vcpus=2, ram=2048, disk=10)
+        self.add("flavors", name="large", vcpus=8, ram=16384, disk=10)
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        """Status and body of an authenticated request."""
+        service, _, rest = path.strip("/").partition("/")
+        parts = rest.split("/")[1:]
+        with self.lock:
+            if not parts or not parts[0]:
+                return 200, self._version(service)
+            kind = {"os-server-groups": "server_groups"}.get(parts[0], parts[0].replace("-", "_"))
+            if method == "GET":
+                return self._show(path, kind, parts[1:], query)
+            if method == "POST":
+                return self._make(kind, body)
+            thing = next((one for one in self.things[kind] if one["id"] == parts[1]), None)
+            if thing is None:
+                return 404, {"NeutronError": {"message": f"{parts[1]} could not be found"}}
+            if method == "DELETE":
+                self.things[kind].remove(thing)
+                for port in self.things["ports"] if kind == "servers" else ():
+                    port["device_id"] = "" if port["device_id"] == thing["id"] else port["device_id"]
+                return 204, None
+            thing.update(next(iter(body.values())))
+            return 200, {kind[:-1]: thing}
+
+    def _version(self, service: str) -> Thing:
+        name, path = {"compute": ("v2.1", "/compute/v2.1/"), "image": ("v2.15", "/image/v2/")}.get(
+            service, ("v2.0", "/network/v2.0/")
+        )
+        one: Thing = {
+            "id": name,
+            "status": "CURRENT",
+            "links": [{"rel": "self", "href": f"{self.url}{path}"}],
+        }
+        if service == "compute":
+            return {"version": one | {"version": "2.93", "min_version": "2.1"}}
+        return {"versions": [one]}
+
+    def _show(self, path: str, kind: str, more: list[str], query: dict[str, list[str]]) -> tuple[int, Any]:
+        found = self.things[kind]
+        if more and more[0] != "detail":
+            one = next((thing for thing in found if thing["id"] == more[0]), None)
+            if one is None:
+                return 404, {"itemNotFound": {"message": f"{more[0]} could not be found."}}
+            if kind == "servers":
+                one["status"] = self.server_status
+                one["fault"] = {"message": self.server_fault}
+            return 200, one if kind == "images" else {kind[:-1]: one}
+        marker, limit = query.pop("marker", [""])[0], int(query.pop("limit", ["1000"])[0])
+        query.pop("sort", None)
+        offset = int(query.pop("offset", ["0"])[0])
+        found = [thing for thing in found if all(_has(thing, key, values) for key, values in query.items())][
+            offset:
+        ]
+        if marker:
+            found = found[[thing["id"] for thing in found].index(marker) + 1 :]
+        size = min(limit, self.page)
+        body: Thing = {kind: found[:size]}
+        if len(found) > size and kind != "server_groups":
+            href = f"{self.url}{path}?marker={found[size - 1]['id']}&limit={limit}"
+            body |= {"next": href} if kind == "images" else {f"{kind}_links": [{"rel": "next", "href": href}]}
+        return 200, body
+
+    def _make(self, kind: str, body: Thing) -> tuple[int, Any]:
+        given = dict(next(value for key, value in body.items() if ":" not in key))
+        if kind == "ports":
+            given = {"device_id": "", "description": "", **given}
+            subnet = next(one for one in self.things["subnets"] if one["network_id"] == given["network_id"])
+            taken = {
+                one["fixed_ips"][0]["ip_address"]
+                for one in self.things["ports"]
+                if one["network_id"] == given["network_id"]
+            }
+            free = (str(host) for host in list(IPv4Network(subnet["cidr"]).hosts())[99:])
+            address = given.get("fixed_ips", [{}])[0].get("ip_address") or next(
+                a for a in free if a not in taken
+            )
+            if address in taken:
+                kind_of = {
+                    "type": "IpAddressAlreadyAllocated",
+                    "message": f"IP address {address} already allocated",
+                }
+                return 409, {"NeutronError": kind_of}
+            given["fixed_ips"] = [{"subnet_id": subnet["id"], "ip_address": address}]
+        if kind == "floatingips":
+            number = next(self._numbers)
+            given = {"port_id": None, **given, "floating_ip_address": f"203.0.113.{number % 250 + 1}"}
+        made = self.add(kind, **given)
+        if kind == "servers":
+            made["status"] = "BUILD"
+            for port in self.things["ports"]:
+                if port["id"] in [one["port"] for one in given["networks"]]:
+                    port["device_id"] = made["id"]
+        return 201, {kind[:-1]: made}
+
+
+def _has(thing: Thing, key: str, values: list[str]) -> bool:
+    if key == "fixed_ips":
+        return any(f"ip_address={one['ip_address']}" in values for one in thing["fixed_ips"])
+    value = thing.get(key)
+    return any(str(one) in values for one in value) if isinstance(value, list) else str(value) in values
+
+
+@contextmanager
+def running() -> Iterator[FakeCloud]:
+    """A fake cloud that answers until the block ends."""
+    cloud = FakeCloud()
+    handler = type("Handler", (_Handler,), {"cloud": cloud})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    cloud.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield cloud
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    cloud: FakeCloud
+    protocol_version = "HTTP/1.1"
+
+    def _handle(self) -> None:
+        size = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(size)) if size else None
+        parts, cloud = urlsplit(self.path), self.cloud
+        query = parse_qs(parts.query)
+        if parts.path.startswith("/v3"):
+            self._identity(parts.path)
+            return
+        cloud.requests.append((self.command, parts.path, body))
+        if self.headers.get("X-Auth-Token") != cloud.valid_token:
+            self._send(401, {"error": {"message": "The token has expired"}})
+            return
+        with cloud.lock:
+            fault = next(
+                (f for f in cloud.faults if f.times and re.search(f.request, f"{self.command} {parts.path}")),
+                None,
+            )
+            if fault is not None:
+                fault.times -= 1
+        if fault is not None:
+            if fault.done_anyway:
+                cloud.answer(self.command, parts.path, query, body)
+            self._send(fault.status, fault.body, fault.headers)
+            return
+        self._send(*cloud.answer(self.command, parts.path, query, body))
+
+    do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815
+
+    def _identity(self, path: str) -> None:
+        cloud = self.cloud
+        if path != "/v3/auth/tokens":
+            links = [{"rel": "self", "href": f"{cloud.url}/v3/"}]
+            self._send(200, {"version": {"id": "v3.14", "status": "stable", "links": links}})
+            return
+        cloud.requests.append(("POST", path, None))
+        cloud.valid_token = f"token-{len(cloud.made('POST /v3/auth/tokens'))}"
+        paths = {"compute": "/compute/v2.1", "network": "/network", "image": "/image"}
+        catalog = [
+            {
+                "type": kind,
+                "name": kind,
+                "id": kind,
+                "endpoints": [
+                    {
+                        "id": kind,
+                        "interface": "public",
+                        "region_id": "RegionOne",
+                        "region": "RegionOne",
+                        "url": url,
+                    }
+                ],
+            }
+            for kind, url in ((kind, cloud.url + path) for kind, path in paths.items())
+        ]
+        token = {
+            "methods": ["password"],
+            "expires_at": "2999-01-01T00:00:00.000000Z",
+            "project": {"id": "project", "name": "p", "domain": {"id": "default", "name": "Default"}},
+            "user": {"id": "user", "name": "u", "domain": {"id": "default", "name": "Default"}},
+            "catalog": catalog,
+            "roles": [],
+        }
+        self._send(201, {"token": token}, {"X-Subject-Token": cloud.valid_token})
+
+    def _send(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+        data = b"" if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(status)
+        for key, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
