@@ -231,3 +231,41 @@ def test_ctrl_c_ends_with_one_line_and_exit_code_130(tmp_path: Path) -> None:
     assert time.monotonic() - started < 10
     assert process.returncode == 130
     assert errors == "smd: interrupted\n"
+
+
+FLEET = """\
+network: 192.0.2.0/24
+service_addresses: {kamailio: 192.0.2.2}
+hosts: {sip: {role: kamailio, address: 192.0.2.16}}
+"""
+
+
+def test_a_hosts_document_is_printed_for_a_file_and_for_standard_input(tmp_path: Path) -> None:
+    assert smd(tmp_path, "init").returncode == 0
+    (tmp_path / "hosts.yaml").write_text(FLEET)
+    result = smd(tmp_path, "document", "sip", "--hosts", "hosts.yaml")
+    assert result.returncode == 0, result.stderr
+    document = yaml.safe_load(result.stdout)
+    assert (document["name"], document["address"]) == ("sip", "192.0.2.16")
+    master = yaml.safe_load((tmp_path / "secrets.yaml").read_text())["master"]
+    assert master not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        (FLEET.replace("sip:", "sop:"), ["hosts.yaml", "no host 'sip'", "sop"]),
+        (FLEET.replace("network: 192", "network: 193"), ["hosts.yaml", "not in the fleet's network"]),
+        ("hosts: [", ["hosts.yaml", "not valid YAML"]),
+        ("", ["hosts.yaml", "the fleet"]),
+    ],
+)
+def test_hosts_that_can_not_be_are_a_clear_error(tmp_path: Path, hosts: str, words: list[str]) -> None:
+    assert smd(tmp_path, "init").returncode == 0
+    (tmp_path / "hosts.yaml").write_text(hosts)
+    assert_user_error(smd(tmp_path, "document", "sip", "--hosts", "hosts.yaml"), *words)
+
+
+def test_a_status_where_there_is_no_replica_is_a_clear_error(tmp_path: Path) -> None:
+    if not Path("/etc/smd/replica.yaml").exists():
+        assert_user_error(smd(tmp_path, "node", "--status"), "/etc/smd/replica.yaml", "can't be read")

@@ -230,6 +230,20 @@ def document(
     run(_place(stack), host, hosts)
 
 
+@app.command(name="prune-images")
+def prune_images(
+    keep: Annotated[int, typer.Option(min=1, help="How many versions of each role are kept.")] = 3,
+    cloud: Annotated[
+        str | None, typer.Option(help="A cloud of clouds.yaml; without it: OS_CLOUD, or OS_*.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted.")] = False,
+) -> None:
+    """Delete old images of roles on OpenStack; those of versions that servers have now are kept."""
+    from sipmediadeploy.cli.prune import prune_images as run
+
+    raise typer.Exit(run(cloud, keep, dry_run))
+
+
 @app.command()
 def version(
     images: Annotated[bool, typer.Option("--images", help="Of the images that this checkout makes.")] = False,

@@ -88,7 +88,7 @@ def test_a_gateway_says_its_public_address_and_finds_conference_and_relay() -> N
 
 
 def test_a_relay_reaches_no_private_network_but_that_of_the_demo_conference() -> None:
-    public = {"public_addresses": {"coturn": "198.51.100.3"}}
+    public: dict[str, Any] = {"public_addresses": {"coturn": "198.51.100.3"}}
     demo = document("relay", **public).service
     other = document("relay", "conference: {url: 'wss://meet.test/janus'}\n", **public).service
     assert isinstance(demo, CoturnService)
