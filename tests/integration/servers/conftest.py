@@ -35,7 +35,7 @@ GROUPS = {
     "conference_demo": [CONFERENCE],
 }
 _PLAYBOOK_LIMIT_S = 2400
-_SSH = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+SSH = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Stack:
             AssertionError: it failed.
         """
         done = subprocess.run(
-            [_program("ansible-playbook"), "-i", str(self.directory / "inventory.yml"), "site.yml"],
+            [program("ansible-playbook"), "-i", str(self.directory / "inventory.yml"), "site.yml"],
             cwd=ANSIBLE,
             env={**os.environ, "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
             capture_output=True,
@@ -95,15 +95,13 @@ def engine() -> docker.DockerClient:
 @pytest.fixture(scope="session")
 def plain(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The hosts as they are before anything was done to them, and a stack file, secrets and an inventory."""
-    for program in ("ssh", "ssh-keygen"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed (package openssh-client)")
+    if shutil.which("ssh") is None:
+        pytest.skip("ssh is not installed (package openssh-client)")
     directory = tmp_path_factory.mktemp("operator")
     name = f"smd-servers-{secrets.token_hex(2)}"
-    key = directory / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    subprocess.run([_program("smd"), "init", "--name", "fixed"], cwd=directory, check=True)
-    prefix = _network(engine, name)
+    key = make_key(directory)
+    subprocess.run([program("smd"), "init", "--name", "fixed"], cwd=directory, check=True)
+    prefix = make_network(engine, name)
     hosts: dict[str, Host] = {}
     try:
         image = ensure_image(engine)
@@ -135,7 +133,15 @@ def stack(plain: Stack) -> Stack:
     return plain
 
 
-def _network(engine: docker.DockerClient, name: str) -> str:
+def make_key(directory: Path) -> Path:
+    """An operator's SSH key; beside it is the public one."""
+    key = directory / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    return key
+
+
+def make_network(engine: docker.DockerClient, name: str) -> str:
+    """A network of its own; the first three bytes of its addresses."""
     for third in range(40, 60):
         pool = IPAMPool(subnet=f"100.66.{third}.0/24", gateway=f"100.66.{third}.1")
         try:
@@ -150,8 +156,8 @@ def _inventory(stack: Stack, key: Path) -> dict[str, object]:
     variables = {
         "ansible_user": "debian",
         "ansible_ssh_private_key_file": str(key),
-        "ansible_ssh_common_args": _SSH,
-        "common_smd": _program("smd"),
+        "ansible_ssh_common_args": SSH,
+        "common_smd": program("smd"),
         "common_stack_file": str(stack.directory / "stack.yaml"),
         "common_application": str(stack.directory / "application"),
         # Beside benchmarks and other tests everything takes long.
@@ -166,5 +172,6 @@ def _inventory(stack: Stack, key: Path) -> dict[str, object]:
     return {"all": {"vars": variables, "children": children}}
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """A program of the development environment."""
     return str(Path(sys.executable).with_name(name))

@@ -92,6 +92,10 @@ class Host:
         assert not check or code == 0, f"{self.name}: {command}: {code}\n{text}"
         return text
 
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Put a file there; not on a tmpfs."""
+        self.engine.api.put_archive(self.name, "/", archive({path: (text, mode)}))
+
     def restart(self) -> None:
         """What pressing its reset button does."""
         self.engine.api.kill(self.name)
