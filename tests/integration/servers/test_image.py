@@ -77,7 +77,7 @@ async def test_a_scaler_runs_as_a_user_once_its_document_is_there(image: Host) -
     began = time.monotonic()
     image.write("/etc/smd/replica.yaml", document.to_yaml(), 0o600)
     await until(
-        "the scaler has made a step", lambda: "demo" in image.run("cat /run/smd/scaler.alive", check=False)
+        "the scaler has made a step", lambda: "leading" in image.run("cat /run/smd/scaler.alive", check=False)
     )
     print(f"\nfrom its document to the scaler's first step: {time.monotonic() - began:.1f} s")
     pid = image.run("systemctl show -P MainPID smd-scaler.service").strip()
