@@ -19,6 +19,8 @@ PYTHON_VERSION = "3.11"
 _GLIBC = "2_36"
 _TIMEOUT_S = 300
 _KEPT_S = 3600
+_USELESS = ("bin", "openstack/tests")
+"""Commands that name this machine's Python, and a dependency's own tests."""
 
 
 def build_dependencies(root: Path, cache: Path) -> Path:
@@ -29,7 +31,10 @@ def build_dependencies(root: Path, cache: Path) -> Path:
     Raises:
         ImageError: uv is missing or fails.
     """
-    return _locked(root / "requirements.lock", cache)
+    found = _locked(root / "requirements.lock", cache)
+    for useless in _USELESS:
+        shutil.rmtree(found / useless, ignore_errors=True)
+    return found
 
 
 def build_application(root: Path, cache: Path, version: str) -> Path:
@@ -48,6 +53,7 @@ def build_application(root: Path, cache: Path, version: str) -> Path:
             shutil.rmtree(old, ignore_errors=True)
     work = _fresh(cache / f"dist-{version}.{os.getpid()}")
     _uv("the application", "pip", "install", "--no-deps", "--target", str(work), str(root))
+    shutil.rmtree(work / "bin", ignore_errors=True)  # see _USELESS; replicas have /usr/bin/smd
     for trace in ("direct_url.json", "uv_cache.json", "uv_build.json"):
         for path in work.glob(f"sipmediadeploy-*.dist-info/{trace}"):
             path.unlink()  # they name the directory on this machine

@@ -65,6 +65,4 @@ def _pack(archive: Path, parts: list[Path]) -> None:
     ):
         for part in parts:
             for child in sorted(part.iterdir()):
-                if child.name == "bin":
-                    continue  # Commands for the Python of this machine; servers have /usr/bin/smd.
                 tar.add(child, f"site-packages/{child.name}", filter=neutral)

@@ -16,7 +16,7 @@ from sipmediadeploy.node.roles.scaler.role import ScalerRole
 
 ROLES = Path(__file__).resolve().parents[3] / "deploy" / "ansible" / "roles"
 KEYS = {
-    *("name", "command", "user", "service_user", "directory", "prepare", "environment", "document"),
+    *("name", "command", "user", "service_user", "directory", "prepare", "environment"),
     *("writes", "capabilities", "families", "compiles", "sees_processes", "starts", "ends_together"),
 }
 

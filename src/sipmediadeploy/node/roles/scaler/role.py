@@ -15,8 +15,12 @@ FRESH_S = 10.0
 """The loop steps every second or two; one provider request may take several."""
 
 
+USER = "smd"
+"""The scaler's on servers; in containers it is root, for the engine's socket."""
+
+
 class ScalerRole(NoOrders):
-    """The scaler reads the replica document itself; its loop must be fresh, and see the stack."""
+    """Hands the document to the scaler, whose loop must be fresh, and see the stack."""
 
     services = ("scaler",)
     patience_s = 0.0
@@ -26,8 +30,9 @@ class ScalerRole(NoOrders):
         self._alive = alive
 
     def render(self) -> dict[Path, RenderedFile]:
-        """Nothing: the scaler reads the replica document."""
-        return {}
+        """The document without the agent's token, readable by the scaler's user."""
+        document = self._document.model_copy(update={"agent_token": ""})
+        return {RUN / "scaler" / "replica.yaml": RenderedFile(document.to_yaml(), USER)}
 
     async def check(self) -> Health:
         """Healthy means: the loop has made a step just now, and can read the inventory."""
