@@ -23,12 +23,23 @@ _PACKAGES = (
     *("sudo", "systemd-sysv"),
 )
 _NO_DOCS = ("doc", "man", "info", "locale", "lintian")
-# systemd keeps its processes in the hierarchy that the engine gives each container for itself, and may set
-# what the kernel must allow: both are mounted read-only at first.
+# systemd keeps its processes in a cgroup of version 2, this host's alone: in a container it is not told when one
+# of version 1 is empty, and waits until a time limit whenever children outlive a service. What the kernel must
+# allow is mounted read-only at first. Empty cgroups are those of hosts that were removed.
 _INIT = """#!/bin/sh
-mount -o remount,rw,bind /sys/fs/cgroup/systemd 2>/dev/null
+set -e
 mount -o remount,rw,bind /proc/sys
-exec /sbin/init systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1
+mkdir -p /run/cgroup
+mount -t cgroup2 cgroup2 /run/cgroup
+for old in /run/cgroup/smd-*; do
+	if grep -qx 'populated 0' "$old/cgroup.events" 2>/dev/null; then
+		find "$old" -depth -type d -exec rmdir {} \\; || true
+	fi
+done
+mkdir -p "/run/cgroup/$1"
+echo $$ >"/run/cgroup/$1/cgroup.procs"
+umount /run/cgroup
+exec unshare --cgroup /sbin/init systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0
 """
 _CAPABILITIES = ("DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE")
 _MMDEBSTRAP_LIMIT_S = 900
@@ -109,7 +120,7 @@ def start_host(
     api = engine.api
     container = api.create_container(
         image,
-        command=["/start"],
+        command=["/start", name],
         name=name,
         hostname=name[:63],
         environment={"container": "docker"},
