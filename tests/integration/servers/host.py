@@ -23,9 +23,9 @@ _PACKAGES = (
     *("sudo", "systemd-sysv"),
 )
 _NO_DOCS = ("doc", "man", "info", "locale", "lintian")
-# systemd keeps its processes in a cgroup of version 2, this host's alone: in a container it is not told when one
-# of version 1 is empty, and waits until a time limit whenever children outlive a service. What the kernel must
-# allow is mounted read-only at first. Empty cgroups are those of hosts that were removed.
+# systemd keeps its processes in a cgroup of version 2, this host's alone: in a container it is not told when
+# one of version 1 is empty, and waits until a time limit whenever children outlive a service. What the kernel
+# must allow is mounted read-only at first. Empty cgroups are those of hosts that were removed.
 _INIT = """#!/bin/sh
 set -e
 mount -o remount,rw,bind /proc/sys
