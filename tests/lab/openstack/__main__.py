@@ -100,7 +100,7 @@ def _status(lab: Lab) -> int:
     latest = {line["unit"]: line for line in lines if line["unit"]}
     for name, line in latest.items():
         print(f"{line['at']:8.1f} s  {name} {line['event']}")
-    is_up = any(line["event"] == "up" for line in lines)
+    is_up = lifecycle.is_up(lab)
     count = len(host.processes(lab))
     print(f"{'up' if is_up else 'not up yet'}; {count} processes, {host.memory(lab)} of memory")
     return 0 if is_up else 1

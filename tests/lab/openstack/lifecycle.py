@@ -40,6 +40,10 @@ def up(lab: Lab, report: Report, *, fresh: bool = False) -> None:
             pid = None
         if pid is None:
             pid = _begin(lab, report, fresh=fresh)
+        elif is_up(lab):
+            host.connect(lab, pid)
+            report(f"the lab is up already, with {host.memory(lab)} of memory")
+            return
         try:
             host.connect(lab, pid)
             follow(lab, report)
@@ -194,6 +198,11 @@ def follow(lab: Lab, report: Report) -> None:
         if time.monotonic() - last > _SILENCE_LIMIT_S:
             raise LabError(f"nothing has become ready for {_SILENCE_LIMIT_S} s; see {lab.state / 'log'}")
         time.sleep(0.05)
+
+
+def is_up(lab: Lab) -> bool:
+    """Whether the running lab has finished its start."""
+    return any(line["event"] == "up" for line in read_progress(lab.state / "progress"))
 
 
 def read_progress(path: Path) -> list[Any]:

@@ -18,8 +18,8 @@ _PROGRAMS = (
     *("tr", "udhcpc", "umount", "wc", "wget"),
 )
 
-# Called by udhcpc with what the DHCP server gave. Option 121 (staticroutes) is the way to the metadata service
-# on networks without a router.
+# Called by udhcpc with what the DHCP server gave. Option 121 (staticroutes) is how the metadata service is
+# reached where there is no router.
 _LEASE = """#!/bin/sh
 case $1 in
 deconfig) ip link set "$interface" up ;;
