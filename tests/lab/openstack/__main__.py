@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     down = commands.add_parser("down", help="end the lab; the next up has its instances again")
     down.add_argument("--wipe", action="store_true", help="and remove all that it kept")
     commands.add_parser("status", help="what runs, and since when")
+    commands.add_parser("pid", help="the lab's first process: its namespaces are the lab's")
     inside = commands.add_parser("exec", help="run a command in the lab, as the cloud's admin")
     inside.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     instance = commands.add_parser("instance", help="run a command in an instance")
@@ -66,6 +67,8 @@ def _run(lab: Lab, arguments: argparse.Namespace) -> int:
             lifecycle.down(lab, _say, wipe=arguments.wipe)
         case "status":
             return _status(lab)
+        case "pid":
+            print(_running(lab))
         case "exec":
             _become(host.enter_command(_running(lab), arguments.words or ["bash"]))
         case "instance":

@@ -46,7 +46,7 @@ def up(lab: Lab, report: Report, *, fresh: bool = False) -> None:
             return
         try:
             host.connect(lab, pid)
-            follow(lab, report)
+            follow(lab, pid, report)
         except BaseException:
             # Ctrl-C, too. The state stays, and each unfinished step of it is made anew by the next start.
             report("ending what was started")
@@ -169,8 +169,8 @@ def _write_private(path: Path, text: str) -> None:
     new.rename(path)
 
 
-def follow(lab: Lab, report: Report) -> None:
-    """Tell of the progress of a lab that is starting, until it is up.
+def follow(lab: Lab, pid: int, report: Report) -> None:
+    """Tell of the progress of a lab that is starting, whose process 1 is ``pid``, until it is up.
 
     Raises:
         LabError: something failed, ended, or took too long.
@@ -178,7 +178,7 @@ def follow(lab: Lab, report: Report) -> None:
     told = 0
     last = time.monotonic()
     while True:
-        is_alive = host.process_one(lab) is not None
+        is_alive = Path(f"/proc/{pid}").exists()
         lines = read_progress(lab.state / "progress")
         for line in lines[told:]:
             last = time.monotonic()
@@ -197,7 +197,7 @@ def follow(lab: Lab, report: Report) -> None:
             raise LabError(f"the lab ended while it was starting:\n{_tail(lab.directory / 'start.log')}")
         if time.monotonic() - last > _SILENCE_LIMIT_S:
             raise LabError(f"nothing has become ready for {_SILENCE_LIMIT_S} s; see {lab.state / 'log'}")
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def is_up(lab: Lab) -> bool:

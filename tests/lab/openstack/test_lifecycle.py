@@ -47,7 +47,7 @@ def things_on_this_host() -> set[str]:
 
 @pytest.fixture
 def before(lab: Lab) -> Iterator[set[str]]:
-    """What is on this host without a lab; it is looked at again when the test is over, and the lab is down."""
+    """What is on this host without a lab, which is looked at again when the lab of a test is down."""
     lifecycle.down(lab, say)
     before = things_on_this_host()
     yield before

@@ -20,6 +20,7 @@ REGION = "RegionOne"
 HOST = "lab"
 PUBLIC_BRIDGE = "brpub"
 PORTS = {"identity": 5000, "placement": 8778, "image": 9292, "compute": 8774, "network": 9696}
+_PATIENCE_S = 180  # on a busy machine the first of each thing takes long
 SERVICE_TYPES = {
     "placement": ("placement", ""),
     "glance": ("image", ""),
@@ -109,7 +110,10 @@ def _api(cloud: Cloud, user: str) -> Config:
 
 
 def _messages(cloud: Cloud) -> Section:
-    return {"transport_url": f"rabbit://lab:{cloud.secrets['rabbit']}@127.0.0.1:5672/"}
+    return {
+        "transport_url": f"rabbit://lab:{cloud.secrets['rabbit']}@127.0.0.1:5672/",
+        "rpc_response_timeout": _PATIENCE_S,
+    }
 
 
 def _rabbit(cloud: Cloud) -> str:
@@ -182,7 +186,7 @@ def _nova(cloud: Cloud) -> Config:
             "resume_guests_state_on_host_boot": "true",
             "shutdown_timeout": 5,
             "periodic_fuzzy_delay": 0,  # a spread over the first minute, for many hosts
-            "vif_plugging_timeout": 60,
+            "vif_plugging_timeout": _PATIENCE_S,
             "force_raw_images": "true",
             "use_cow_images": "false",
             "rootwrap_config": "/etc/nova/rootwrap.conf",

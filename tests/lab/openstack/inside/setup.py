@@ -112,8 +112,9 @@ def wait_until_whole(api: Api) -> None:
         services = api.get("compute", "/os-services", binary="nova-compute")["services"]
         return any(one["state"] == "up" and _stamp(one["updated_at"]) > started for one in services)
 
-    wait_for("Neutron's agents", agents, _LIMIT_S)
-    wait_for("nova-compute", compute, _LIMIT_S)
+    # The questions take time from those that they ask about.
+    wait_for("Neutron's agents", agents, _LIMIT_S, pause_s=0.5)
+    wait_for("nova-compute", compute, _LIMIT_S, pause_s=0.5)
     wait_for("a hypervisor", lambda: bool(api.get("compute", "/os-hypervisors")["hypervisors"]), _LIMIT_S)
 
 
