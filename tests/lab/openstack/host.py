@@ -24,7 +24,7 @@ _ENTER = Path(__file__).with_name("enter")
 _CGROUPS = Path("/sys/fs/cgroup")
 _RULE = "2031"
 _NOVA = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
-_END_LIMIT_S = 40
+_END_LIMIT_S = 15
 _KILL_LIMIT_S = 15
 
 

@@ -38,18 +38,19 @@ def up(lab: Lab, report: Report, *, fresh: bool = False) -> None:
             report("a lab that is broken, or is to be new, is running: ending it")
             host.end(lab)
             pid = None
-        if pid is None:
-            pid = _begin(lab, report, fresh=fresh)
-        elif is_up(lab):
+        if pid is not None and is_up(lab):
             host.connect(lab, pid)
             report(f"the lab is up already, with {host.memory(lab)} of memory")
             return
         try:
+            if pid is None:
+                pid = _begin(lab, report, fresh=fresh)
             host.connect(lab, pid)
             follow(lab, pid, report)
         except BaseException:
             # Ctrl-C, too. The state stays, and each unfinished step of it is made anew by the next start.
-            report("ending what was started")
+            if host.processes(lab):
+                report("ending what was started")
             host.end(lab)
             raise
         report(f"the lab is up, after {time.monotonic() - started:.0f} s, with {host.memory(lab)} of memory")

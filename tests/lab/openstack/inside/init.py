@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -69,6 +70,8 @@ def _ip(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
+    # Until the supervisor waits for it: a namespace's first process does not end by itself when it is asked to.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except (OSError, subprocess.CalledProcessError, KeyError, ValueError) as e:
