@@ -70,7 +70,7 @@ def _ip(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    # Until the supervisor waits for it: a namespace's first process does not end by itself when it is asked to.
+    # Until the supervisor waits for it: a namespace's first process does not end when asked, by itself.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
