@@ -28,6 +28,8 @@ LEADS_S = 20.0
 PAUSED_S = 30.0
 REPLACED_S = 60.0
 MEDIA_S = 20.0
+_NOTICED_S = 4.0
+"""A terminal tells of a silent second when it is over, and late on a busy machine."""
 _PLACED_PER_S = 0.5
 
 
@@ -161,7 +163,7 @@ def _until_they_hear(relayed: Relayed, since: float, watched_s: float) -> float:
     """Seconds after ``since`` at which the last second of silence, of either, was over."""
     over = since
     silent = True
-    while silent or time.monotonic() < since + watched_s:
+    while silent or time.monotonic() < since + max(watched_s, _NOTICED_S):
         now = time.monotonic()
         silent = not all(one.hears(tone) for one, tone in zip(relayed, reversed(_TONES), strict=True))
         if silent:
