@@ -29,6 +29,8 @@ def main() -> None:
         sys.exit(_run(read_settings(os.environ), arguments))
     except LabError as e:
         sys.exit(f"lab: {e}")
+    except OSError as e:
+        sys.exit(f"lab: {e}")
     except KeyboardInterrupt:
         sys.exit(130)
 
