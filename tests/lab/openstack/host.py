@@ -29,10 +29,15 @@ _KILL_LIMIT_S = 15
 
 
 def cgroups(lab: Lab) -> list[Path]:
-    """The lab's control groups, one in each hierarchy; they may not be there."""
+    """The lab's control groups, one in each hierarchy; they may not be there.
+
+    A hierarchy with nothing but shares of the processors is left to this host: who slows the lab down moves
+    its processes there, and libvirt takes an instance for ended whose group is empty.
+    """
     if (_CGROUPS / "cgroup.controllers").exists():
         return [_CGROUPS / lab.name]
-    return sorted({path.resolve() / lab.name for path in _CGROUPS.iterdir() if path.is_dir()})
+    hierarchies = {path.resolve() for path in _CGROUPS.iterdir() if path.is_dir()}
+    return sorted(path / lab.name for path in hierarchies if path.name != "cpu")
 
 
 def processes(lab: Lab) -> set[int]:
@@ -253,11 +258,14 @@ def find_instance(lab: Lab, pid: int, name: str) -> int:
         problem = "is the name of several" if found else "is not there"
         raise LabError(f"instance {name} {problem}; running here: {', '.join(known) or 'none'}")
     (inner,) = found.values()
-    return _outer_pid(lab, inner)
+    outer = _outer_pid(lab, inner) if inner else None
+    if outer is None:
+        raise LabError(f"instance {name} is just starting or ending: try again")
+    return outer
 
 
-def _outer_pid(lab: Lab, inner: int) -> int:
-    """The number on this host of the process that has number ``inner`` in the lab."""
+def _outer_pid(lab: Lab, inner: int) -> int | None:
+    """The number on this host of the process that has number ``inner`` in the lab; None: it is gone."""
     depth = _depth()
     for pid in processes(lab):
         with contextlib.suppress(OSError):
@@ -265,7 +273,7 @@ def _outer_pid(lab: Lab, inner: int) -> int:
             numbers = match[1].split() if match else []
             if len(numbers) > depth and numbers[depth] == str(inner):
                 return pid
-    raise LabError("the instance has just ended")
+    return None
 
 
 def run(command: Sequence[str], *, check: bool = True, limit_s: float = 30) -> str:
