@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.lab.openstack import host, images, lifecycle
+from tests.lab.openstack import host, images, instances, lifecycle
 from tests.lab.openstack.inside.units import ENVIRONMENT
 from tests.lab.openstack.settings import DIRECTORY, NAME, NETWORK, Lab, LabError, read_settings
 
@@ -28,6 +28,8 @@ def main() -> None:
     try:
         sys.exit(_run(read_settings(os.environ), arguments))
     except LabError as e:
+        sys.exit(f"lab: {e}")
+    except OSError as e:
         sys.exit(f"lab: {e}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -73,7 +75,7 @@ def _run(lab: Lab, arguments: argparse.Namespace) -> int:
             _become(host.enter_command(_running(lab), arguments.words or ["bash"]))
         case "instance":
             pid = _running(lab)
-            leader = host.find_instance(lab, pid, arguments.instance)
+            leader = instances.find_instance(lab, pid, arguments.instance)
             _become(host.enter_command(leader, arguments.words or ["sh"]))
         case "debian":
             images.ensure_debian(lab, _say, arguments.packages, arguments.name)

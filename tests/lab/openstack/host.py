@@ -15,7 +15,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 from tests.lab.openstack.inside.init import UPLINK
 from tests.lab.openstack.settings import Lab, LabError
@@ -23,16 +22,21 @@ from tests.lab.openstack.settings import Lab, LabError
 _ENTER = Path(__file__).with_name("enter")
 _CGROUPS = Path("/sys/fs/cgroup")
 _RULE = "2031"
-_NOVA = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
+_DELETED_DISK = re.compile(r"^(/lab)?/nova/instances/[0-9a-f-]{36}\w*/disk( \(deleted\))$")
 _END_LIMIT_S = 15
 _KILL_LIMIT_S = 15
 
 
 def cgroups(lab: Lab) -> list[Path]:
-    """The lab's control groups, one in each hierarchy; they may not be there."""
+    """The lab's control groups, one in each hierarchy; they may not be there.
+
+    A hierarchy with nothing but shares of the processors is left to this host: who slows the lab down moves
+    its processes there, and libvirt takes an instance for ended whose group is empty.
+    """
     if (_CGROUPS / "cgroup.controllers").exists():
         return [_CGROUPS / lab.name]
-    return sorted({path.resolve() / lab.name for path in _CGROUPS.iterdir() if path.is_dir()})
+    hierarchies = {path.resolve() for path in _CGROUPS.iterdir() if path.is_dir()}
+    return sorted(path / lab.name for path in hierarchies if path.name != "cpu")
 
 
 def processes(lab: Lab) -> set[int]:
@@ -49,18 +53,16 @@ def process_one(lab: Lab) -> int | None:
     """The first process in the lab's namespaces, by its number on this host; None: the lab is down."""
     for pid in sorted(processes(lab)):
         with contextlib.suppress(OSError):
-            match = re.search(r"^NSpid:(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-            numbers = match[1].split() if match else []
+            numbers = namespace_pids(Path(f"/proc/{pid}/status").read_text())
             # An instance has a process 1 as well, one namespace deeper.
-            if len(numbers) == _depth() + 1 and numbers[-1] == "1":
+            if len(numbers) == depth() + 1 and numbers[-1] == "1":
                 return pid
     return None
 
 
-def _depth() -> int:
+def depth() -> int:
     """In how many nested process namespaces this process is, as /proc shows it."""
-    match = re.search(r"^NSpid:(.*)$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return len(match[1].split()) if match else 1
+    return len(namespace_pids(Path("/proc/self/status").read_text())) or 1
 
 
 def memory(lab: Lab) -> str:
@@ -207,15 +209,21 @@ def _kind(name: str) -> str:
 
 
 def _loop_devices(lab: Lab) -> Iterator[str]:
-    """Loop devices of instances' disks. By inode: their paths are of a mount namespace that is gone."""
+    """Loop devices of instances' disks.
+
+    By inode, for their paths are of a mount namespace that is gone. Disks that were deleted have no trace but
+    the path; to detach one that another lab's instance uses only makes it go when that instance does.
+    """
     disks = {
         (os.major(info.st_dev), os.minor(info.st_dev), info.st_ino)
         for info in (path.stat() for path in (lab.state / "nova").rglob("*") if path.is_file())
     }
-    text = run(["losetup", "--json", "--list", "--output", "NAME,BACK-MAJ:MIN,BACK-INO"])
+    text = run(["losetup", "--json", "--list", "--output", "NAME,BACK-MAJ:MIN,BACK-INO,BACK-FILE"])
     for device in json.loads(text)["loopdevices"] if text.strip() else ():
         major, minor = (int(number) for number in device["back-maj:min"].split(":"))
-        if (major, minor, int(device["back-ino"])) in disks:
+        if (major, minor, int(device["back-ino"])) in disks or _DELETED_DISK.search(
+            device["back-file"] or ""
+        ):
             yield device["name"]
 
 
@@ -233,39 +241,10 @@ def enter_command(pid: int, command: Sequence[str]) -> list[str]:
     return ["nsenter", "--target", str(pid), "--all", "--root", "--wdns=/", *command]
 
 
-def find_instance(lab: Lab, pid: int, name: str) -> int:
-    """The first process of the instance with that name or UUID, by its number on this host.
-
-    Raises:
-        LabError: there is none, or several.
-    """
-    found: dict[str, int] = {}
-    known: list[str] = []
-    for path in sorted(Path(f"/proc/{pid}/root/run/libvirt/lxc").glob("*.xml")):
-        domain = ElementTree.parse(path).getroot()
-        uuid = domain.findtext("domain/uuid", "")
-        title = domain.findtext(f"domain/metadata/{_NOVA}instance/{_NOVA}name", "")
-        known.append(f"{title} ({uuid})")
-        init = domain.find("init")
-        if init is not None and name in {uuid, title}:
-            found[uuid] = int(init.get("pid", "0"))
-    if len(found) != 1:
-        problem = "is the name of several" if found else "is not there"
-        raise LabError(f"instance {name} {problem}; running here: {', '.join(known) or 'none'}")
-    (inner,) = found.values()
-    return _outer_pid(lab, inner)
-
-
-def _outer_pid(lab: Lab, inner: int) -> int:
-    """The number on this host of the process that has number ``inner`` in the lab."""
-    depth = _depth()
-    for pid in processes(lab):
-        with contextlib.suppress(OSError):
-            match = re.search(r"^NSpid:(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-            numbers = match[1].split() if match else []
-            if len(numbers) > depth and numbers[depth] == str(inner):
-                return pid
-    raise LabError("the instance has just ended")
+def namespace_pids(status: str) -> list[str]:
+    """A process's numbers in the nested namespaces it is in, from /proc/PID/status; the innermost last."""
+    match = re.search(r"^NSpid:(.*)$", status, re.MULTILINE)
+    return match[1].split() if match else []
 
 
 def run(command: Sequence[str], *, check: bool = True, limit_s: float = 30) -> str:

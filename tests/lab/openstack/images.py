@@ -132,7 +132,10 @@ def make_raw(lab: Lab, source: Path, target: Path) -> None:
         if not source.is_dir():
             root = Path(scratch) / "root"
             root.mkdir()
-            host.run(["tar", "-xpf", str(source), "-C", str(root), "--numeric-owner"], limit_s=600)
+            host.run(
+                ["tar", "-xpf", str(source), "-C", str(root), "--numeric-owner", "--xattrs-include=*"],
+                limit_s=600,
+            )
         if not any((root / name).exists() for name in ("sbin/init", "usr/sbin/init")) and not (
             (root / "sbin/init").is_symlink()
         ):

@@ -19,7 +19,7 @@ from tests.lab.openstack.settings import NETWORK, Lab, LabError
 
 Report = Callable[[str], None]
 _LOCK_LIMIT_S = 1800
-_SILENCE_LIMIT_S = 400
+_SILENCE_LIMIT_S = 900
 _SHOWN = frozenset({"ready", "done", "ended"})
 
 
@@ -70,8 +70,22 @@ def down(lab: Lab, report: Report, *, wipe: bool = False) -> None:
         started = time.monotonic()
         host.end(lab)
         if wipe:
-            rootfs.remove_tree(lab.directory)
+            _wipe(lab)
         report(f"the lab is down, after {time.monotonic() - started:.1f} s")
+
+
+def _wipe(lab: Lab) -> None:
+    """Remove what a lab makes in its directory, and that if nothing else is in it."""
+    for path in (lab.root, lab.root.with_name("root.new"), lab.state, lab.images):
+        rootfs.remove_tree(path)
+    for path in (
+        lab.clouds,
+        lab.openrc,
+        *(lab.directory / name for name in ("root.log", "start.log", "lock")),
+    ):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        lab.directory.rmdir()
 
 
 def _begin(lab: Lab, report: Report, *, fresh: bool) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -123,7 +124,7 @@ def tenant_of(lab: Lab, cloud: str = "lab") -> Iterator[Tenant]:
 
 @contextlib.contextmanager
 def neighbour_of_this_host(lab: Lab) -> Iterator[str]:
-    """Another host, by whose address it is reached from this one; it knows the way back to the lab."""
+    """The address of another host, with a web server on port 8080, which knows the way back to the lab."""
     name, here, there = f"{lab.name}-n"[:15], "198.19.253.1", "198.19.253.2"
 
     def ip(*words: str) -> None:
@@ -137,7 +138,24 @@ def neighbour_of_this_host(lab: Lab) -> Iterator[str]:
         ip("-n", name, "addr", "add", f"{there}/30", "dev", "eth0")
         ip("-n", name, "link", "set", "eth0", "up")
         ip("-n", name, "route", "add", "default", "via", here)
-        yield there
+        serve = [
+            "ip",
+            "netns",
+            "exec",
+            name,
+            sys.executable,
+            "-m",
+            "http.server",
+            "8080",
+            "--directory",
+            "/sys",
+        ]
+        with subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            try:
+                wait_for("the other host's page", lambda: bool(read_page(there, "")), ANSWER_LIMIT_S)
+                yield there
+            finally:
+                server.kill()
     finally:
         ip("netns", "del", name)
 

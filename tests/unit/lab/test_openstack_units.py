@@ -104,6 +104,13 @@ def test_a_service_that_ends_is_started_again(tmp_path: Path) -> None:
     assert [line["code"] for line in lines if line["event"] == "ended"][:1] == [3]
 
 
+def test_a_task_that_fails_once_is_tried_again(tmp_path: Path) -> None:
+    lines = supervise(
+        [shell("task", f"[ -e {tmp_path}/tried ] || {{ touch {tmp_path}/tried; exit 5; }}")], tmp_path, "up"
+    )
+    assert [line["code"] for line in lines if line["event"] == "ended"] == [5]
+
+
 def test_a_task_that_fails_is_told_and_what_waits_for_it_is_not_started(tmp_path: Path) -> None:
     some = [shell("task", "echo the reason >&2; exit 4"), shell("next", "true", after=("task",))]
     lines = supervise(some, tmp_path, "failed")

@@ -17,7 +17,7 @@ from tests.lab.openstack.inside.config import PORTS
 
 # A proxy that this host is set to use has no way to the lab.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-_LIMIT_S = 60
+_LIMIT_S = 180
 _ROOTS = {"identity": "/v3", "compute": "/v2.1", "network": "/v2.0", "image": "/v2", "placement": ""}
 
 

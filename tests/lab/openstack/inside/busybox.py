@@ -12,7 +12,22 @@ from tests.lab.openstack.inside.config import LAB
 IMAGE = LAB / "busybox.raw"
 _SIZE = "24M"
 _PROGRAMS = (
-    *("awk", "cat", "chmod", "cp", "cut", "date", "df", "env", "false", "free", "grep", "head", "hostname"),
+    *(
+        "awk",
+        "cat",
+        "chmod",
+        "cp",
+        "cut",
+        "date",
+        "df",
+        "echo",
+        "env",
+        "false",
+        "free",
+        "grep",
+        "head",
+        "hostname",
+    ),
     *("httpd", "ifconfig", "ip", "kill", "ln", "ls", "mkdir", "mount", "nc", "nslookup", "ping", "poweroff"),
     *("ps", "reboot", "rm", "route", "sed", "sh", "sleep", "sort", "tail", "timeout", "top", "touch", "true"),
     *("tr", "udhcpc", "umount", "wc", "wget"),

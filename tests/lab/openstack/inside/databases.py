@@ -29,7 +29,7 @@ def make_keystone() -> None:
     """Keystone's database and keys, and its first user, role, project and endpoint."""
     _recreate("keystone")
     shutil.rmtree(LAB / "keys", ignore_errors=True)
-    (LAB / "keys").mkdir()
+    (LAB / "keys").mkdir(mode=0o700)
     manage = ["keystone-manage", "--config-file", str(ETC / "keystone.conf")]
     owner = ["--keystone-user", "root", "--keystone-group", "root"]
     _run([*manage, "db_sync"])
