@@ -35,7 +35,7 @@ def main(results: Path, arguments: list[str]) -> int:
     }
     environment = {
         "PYTHONPATH": "/src/src:/src:/opt/test/application:/opt/test/site-packages",
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPYCACHEPREFIX": "/tmp/bytecode",  # or each process of a test compiles everything anew
         "HOME": "/tmp",
         "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
         "SMD_TEST_PAGE": "/opt/test/page",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tests.e2e.running import run
@@ -113,3 +113,14 @@ FAULTS: dict[str, Fault] = {
     "leader-cut-off": Fault("scaler", lambda r: r.cut_off_from_the_engine(), is_replaced=True),
     "leader-and-kamailio-killed": Fault("scaler", _kill, with_kamailio=True),
 }
+
+
+def at_once(names: Sequence[str]) -> list[list[str]]:
+    """The faults ``names``, those of the same kind of Kamailio's and of Coturn's replica together.
+
+    Nothing of the one heals by the other, so both can be seen in one run.
+    """
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(name.removeprefix(f"{FAULTS[name].role}-"), []).append(name)
+    return list(kinds.values())

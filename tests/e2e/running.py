@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.status import status_data
+from sipmediadeploy.stack import Role, load_stack
 
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -55,11 +57,18 @@ class RunningStack:
         return status_data(Place(self.stack_file))
 
     def wait_whole(self, timeout: float = 90) -> dict[str, Any]:
-        """Wait until nothing is missing; the status then."""
+        """Wait until nothing is missing, and no pool of a fixed size has one too many; the status then."""
+        pools = load_stack(self.stack_file).pools
+        wanted = {
+            Role.KAMAILIO: pools.kamailio.replicas,
+            Role.COTURN: pools.coturn.replicas,
+            Role.SCALER: pools.scaler.replicas,
+        }
 
         def whole() -> dict[str, Any] | None:
             status = self.status()
-            return status if status["whole"] else None
+            there = Counter(one["role"] for one in status["replicas"])
+            return status if status["whole"] and all(there[role] == wanted[role] for role in wanted) else None
 
         return eventually(whole, timeout, f"the stack is whole; now: {self.status()['problems']}", every=1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import NAME
 from tests.e2e.fault_run import WHOLE_S, measure
-from tests.e2e.faults import FAULTS
+from tests.e2e.faults import FAULTS, at_once
 from tests.e2e.running import ROOT, RunningStack
 
 pytestmark = pytest.mark.e2e
@@ -47,13 +47,13 @@ def broken(test_image: str) -> Iterator[RunningStack]:
         running.smd("down")
 
 
-@pytest.mark.parametrize("fault", list(FAULTS))
-def test_a_fault_costs_seconds_and_no_dialog(broken: RunningStack, tmp_path: Path, fault: str) -> None:
-    for _ in range(1 if fault.endswith(SLOW) else RUNS):
-        measured = measure(broken, fault, tmp_path, WATCHED_S)
-        print(measured.line())
-        assert measured.no_answer_s < ANSWER_S
-        assert (measured.leads_s or 0) < LEADS_S
-        assert (measured.media_s or 0) < MEDIA_S
-        assert measured.established_lost == 0, measured.messages
+@pytest.mark.parametrize("faults", at_once(list(FAULTS)), ids="+".join)
+def test_a_fault_costs_seconds_and_no_dialog(broken: RunningStack, tmp_path: Path, faults: list[str]) -> None:
+    for _ in range(1 if faults[0].endswith(SLOW) else RUNS):
+        for measured in measure(broken, faults, tmp_path, WATCHED_S):
+            print(measured.line())
+            assert measured.no_answer_s < ANSWER_S
+            assert (measured.leads_s or 0) < LEADS_S
+            assert (measured.media_s or 0) < MEDIA_S
+            assert measured.established_lost == 0, measured.messages
     broken.wait_whole(WHOLE_S)

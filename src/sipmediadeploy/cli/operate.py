@@ -7,12 +7,13 @@ import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running, engine_errors, find_running
-from sipmediadeploy.cli.view import console, missing, table
+from sipmediadeploy.cli.view import Seen, console, missing, table
 from sipmediadeploy.protocol.scaler import (
     Command,
     Entry,
@@ -69,21 +70,34 @@ def watch(place: Place) -> None:
         with Live(console=out, refresh_per_second=4) if in_place else contextlib.nullcontext() as live:
             while True:
                 seen = asyncio.run(running.look())
-                problems = [f"! {problem}" for problem in missing(running.stack, seen)]
-                scalers = [one.record for one in seen if one.record.role is Role.SCALER]
-                try:
-                    doing, entries = asyncio.run(_ask_a_scaler(running, _doing_and_entries, scalers))
-                except CommandError as e:
-                    said = [str(e)]
-                else:
-                    said = [*doing, "", *(_line(entry) for entry in entries[-_WATCHED_LINES:])]
-                text = Text("\n".join([*problems, *said]), no_wrap=True)
-                shown = Group(table(seen), text)
+                replicas, said = table(seen), _said(running, seen)
+                # What does not fit is cut off at the end, where the newest is.
+                room = out.height - len(out.render_lines(replicas)) - len(said.now) - 2
+                newest = said.trail[-max(min(room, _WATCHED_LINES), 1) :] if in_place else said.trail
+                shown = Group(replicas, Text("\n".join([*said.now, "", *newest]), no_wrap=True))
                 if live is None:
                     out.print(shown)
                 else:
                     live.update(shown)
                 time.sleep(_WATCH_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Lines for people: what is wrong and being done now, and the newest of the audit trail."""
+
+    now: list[str]
+    trail: list[str]
+
+
+def _said(running: Running, seen: list[Seen]) -> _Said:
+    problems = [f"! {problem}" for problem in missing(running.stack, seen)]
+    scalers = [one.record for one in seen if one.record.role is Role.SCALER]
+    try:
+        doing, entries = asyncio.run(_ask_a_scaler(running, _doing_and_entries, scalers))
+    except CommandError as e:
+        return _Said([*problems, str(e)], [])
+    return _Said([*problems, *doing], [_line(entry) for entry in entries[-_WATCHED_LINES:]])
 
 
 async def _entries(client: ScalerClient, address: str) -> list[Entry]:
