@@ -72,6 +72,7 @@ class Outcome:
 def start(caller: Caller) -> subprocess.Popen[str]:
     """Begin to call; :func:`finish` waits for the end."""
     caller.workdir.mkdir(parents=True, exist_ok=True)
+    (caller.workdir / "messages").unlink(missing_ok=True)
     scenario = caller.workdir / "scenario.xml"
     if caller.media:
         # A-law silence: one minute, repeated.

@@ -226,7 +226,6 @@ def _calls(stack: RunningStack, service: str, workdir: Path, watched_s: float) -
         reinvite=False,
         prefix=stack.client_prefix("placed", other, workdir),
     )
-    (placer.workdir / "messages").unlink(missing_ok=True)
     kept = _standing(keeper, stack)
     placed = None
     try:
@@ -242,7 +241,6 @@ def _calls(stack: RunningStack, service: str, workdir: Path, watched_s: float) -
 def _standing(keeper: sipp.Caller, stack: RunningStack) -> subprocess.Popen[str]:
     """Dialogs that stand. On a machine that is too busy to set them up now they are set up anew."""
     for _ in range(_SET_UPS):
-        (keeper.workdir / "messages").unlink(missing_ok=True)
         process = sipp.start(keeper)
         try:
             eventually(lambda: sipp.messages(keeper).count("\nACK ") >= DIALOGS, 20, "the dialogs stand")

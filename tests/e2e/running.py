@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.status import status_data
+from sipmediadeploy.cli.view import wanted_numbers
 from sipmediadeploy.stack import Role, load_stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,19 +59,18 @@ class RunningStack:
 
     def wait_whole(self, timeout: float = 90) -> dict[str, Any]:
         """Wait until nothing is missing, and no pool of a fixed size has one too many; the status then."""
-        pools = load_stack(self.stack_file).pools
-        wanted = {
-            Role.KAMAILIO: pools.kamailio.replicas,
-            Role.COTURN: pools.coturn.replicas,
-            Role.SCALER: pools.scaler.replicas,
-        }
+        numbers = wanted_numbers(load_stack(self.stack_file))
+        wanted = {role: number for role, number in numbers.items() if role is not Role.GATEWAY}
 
         def whole() -> dict[str, Any] | None:
             status = self.status()
             there = Counter(one["role"] for one in status["replicas"])
             return status if status["whole"] and all(there[role] == wanted[role] for role in wanted) else None
 
-        return eventually(whole, timeout, f"the stack is whole; now: {self.status()['problems']}", every=1)
+        try:
+            return eventually(whole, timeout, "the stack is whole", every=1)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; now: {self.status()['problems']}") from None
 
     def replicas(self, role: str) -> list[dict[str, Any]]:
         """The replicas of one role."""

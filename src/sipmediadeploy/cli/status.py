@@ -9,16 +9,17 @@ from typing import Any
 
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running, engine_errors, find_running
-from sipmediadeploy.cli.view import Seen, as_data, console, missing, table
+from sipmediadeploy.cli.view import Seen, as_data, console, table
 from sipmediadeploy.providers.docker.engine import connect
 
 
 def status(place: Place, as_json: bool) -> int:
     """Show the replicas and what is wrong; 0 when nothing is, else 1."""
     running, seen = _look(place)
-    problems = missing(running.stack, seen)
+    data = as_data(running.stack, running.subnet, seen)
+    problems = data["problems"]
     if as_json:
-        print(json.dumps(as_data(running.stack, running.subnet, seen), indent=2))
+        print(json.dumps(data, indent=2))
         return 1 if problems else 0
     console().print(table(seen))
     for problem in problems:

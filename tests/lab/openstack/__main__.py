@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests.lab.openstack import host, images, instances, lifecycle
+from tests.lab.openstack.inside.config import PORTS
 from tests.lab.openstack.inside.units import ENVIRONMENT
 from tests.lab.openstack.settings import DIRECTORY, NAME, NETWORK, Lab, LabError, read_settings
 
@@ -70,11 +71,11 @@ def _run(lab: Lab, arguments: argparse.Namespace) -> int:
         case "status":
             return _status(lab)
         case "pid":
-            print(_running(lab))
+            print(host.running(lab))
         case "exec":
-            _become(host.enter_command(_running(lab), arguments.words or ["bash"]))
+            _become(host.enter_command(host.running(lab), arguments.words or ["bash"]))
         case "instance":
-            pid = _running(lab)
+            pid = host.running(lab)
             leader = instances.find_instance(lab, pid, arguments.instance)
             _become(host.enter_command(leader, arguments.words or ["sh"]))
         case "debian":
@@ -82,13 +83,6 @@ def _run(lab: Lab, arguments: argparse.Namespace) -> int:
         case "image":
             images.upload_root(lab, _say, arguments.source, arguments.name)
     return 0
-
-
-def _running(lab: Lab) -> int:
-    pid = host.process_one(lab)
-    if pid is None:
-        raise LabError("the lab is not up: make openstack-lab brings it up")
-    return pid
 
 
 def _become(command: list[str]) -> None:
@@ -113,7 +107,7 @@ def _status(lab: Lab) -> int:
 
 def _how_to_use(lab: Lab) -> str:
     return f"""
-  API             http://{lab.api_address}:5000/v3
+  API             http://{lab.api_address}:{PORTS["identity"]}/v3
   credentials     {lab.clouds}: cloud "lab" (a tenant), "lab-admin"
   for a shell     . {lab.openrc}
   floating IPs    {lab.network[10]} to {lab.network[200]} of network "public"; this host is {lab.host_address}

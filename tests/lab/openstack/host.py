@@ -60,6 +60,18 @@ def process_one(lab: Lab) -> int | None:
     return None
 
 
+def running(lab: Lab) -> int:
+    """The number on this host of the lab's process 1.
+
+    Raises:
+        LabError: the lab is not up.
+    """
+    pid = process_one(lab)
+    if pid is None:
+        raise LabError("the lab is not up: make openstack-lab brings it up")
+    return pid
+
+
 def depth() -> int:
     """In how many nested process namespaces this process is, as /proc shows it."""
     return len(namespace_pids(Path("/proc/self/status").read_text())) or 1

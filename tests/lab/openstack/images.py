@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.lab.openstack import host, rootfs
+from tests.lab.openstack.inside.busybox import MAKE_EXT4
 from tests.lab.openstack.settings import Lab, LabError
 
 Report = Callable[[str], None]
@@ -107,13 +108,13 @@ def prepare_server(root: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for unit in _MASKED:
         _link(root / "etc/systemd/system" / unit, "/dev/null")
-    _write(root / "etc/machine-id", "")
-    _write(root / "etc/hostname", "localhost\n")
+    rootfs.write(root / "etc/machine-id", "")
+    rootfs.write(root / "etc/hostname", "localhost\n")
     # A name server that is not in reach costs cloud-init 30 s.
-    _write(root / "etc/resolv.conf", "")
-    _write(root / "etc/cloud/cloud.cfg.d/90-lab.cfg", _CLOUD_INIT)
-    _write(root / "etc/network/interfaces", _INTERFACES)
-    _write(root / "etc/dhcp/dhclient.conf", _DHCLIENT)
+    rootfs.write(root / "etc/resolv.conf", "")
+    rootfs.write(root / "etc/cloud/cloud.cfg.d/90-lab.cfg", _CLOUD_INIT)
+    rootfs.write(root / "etc/network/interfaces", _INTERFACES)
+    rootfs.write(root / "etc/dhcp/dhclient.conf", _DHCLIENT)
 
 
 def make_raw(lab: Lab, source: Path, target: Path) -> None:
@@ -142,19 +143,7 @@ def make_raw(lab: Lab, source: Path, target: Path) -> None:
             raise LabError(f"{source} has no /sbin/init: an instance starts that")
         size = _mebibytes(root)
         new = Path(scratch) / "new.raw"
-        tools = [
-            "chroot",
-            str(lab.root),
-            "mkfs.ext4",
-            "-q",
-            "-F",
-            "-m",
-            "0",
-            "-O",
-            "^has_journal",
-            "-d",
-            "/run",
-        ]
+        tools = ["chroot", str(lab.root), *MAKE_EXT4, "/run"]
         _in_tools(lab, root, Path(scratch), [*tools, f"/tmp/{new.name}", f"{size}M"])
         new.rename(target)
 
@@ -183,9 +172,7 @@ def upload(lab: Lab, report: Report, raw: Path, name: str) -> str:
     Raises:
         LabError: the lab is not up, or refuses it.
     """
-    pid = host.process_one(lab)
-    if pid is None:
-        raise LabError("the lab is not up: make openstack-lab brings it up")
+    pid = host.running(lab)
     command = ["/usr/bin/python3", "-m", "tests.lab.openstack.inside.setup", "image", name]
     with raw.open("rb") as content:
         result = subprocess.run(
@@ -205,9 +192,3 @@ def _link(path: Path, target: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(target)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.write_text(text)

@@ -65,12 +65,12 @@ def make_root(lab: Lab) -> None:
     bootstrap(PACKAGES, new, lab.directory / "root.log")
     for name in ("lab", "opt/lab", "run/before"):
         (new / name).mkdir(parents=True, exist_ok=True)
-    _write(new / "usr/local/bin/sudo", _SUDO, 0o755)
-    _write(new / "etc/hostname", "lab\n")
-    _write(new / "etc/hosts", "127.0.0.1 localhost lab\n")
-    _write(new / "etc/resolv.conf", "")
-    _write(new / "etc/machine-id", hashlib.md5(os.urandom(16)).hexdigest() + "\n")
-    _write(new / _MADE_FROM, recipe())
+    write(new / "usr/local/bin/sudo", _SUDO, 0o755)
+    write(new / "etc/hostname", "lab\n")
+    write(new / "etc/hosts", "127.0.0.1 localhost lab\n")
+    write(new / "etc/resolv.conf", "")
+    write(new / "etc/machine-id", hashlib.md5(os.urandom(16)).hexdigest() + "\n")
+    write(new / _MADE_FROM, recipe())
     remove_tree(lab.root)
     new.rename(lab.root)
 
@@ -149,10 +149,12 @@ def remove_tree(path: Path) -> None:
         mounted = line.split()[1].encode().decode("unicode_escape")
         if Path(mounted).is_relative_to(path):
             raise LabError(f"{mounted} is a mount, so that {path} is not removed: umount it and try again")
-    shutil.rmtree(path, ignore_errors=False) if path.exists() else None
+    if path.exists():
+        shutil.rmtree(path)
 
 
-def _write(path: Path, text: str, mode: int = 0o644) -> None:
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file in place of what is there, which may be a link."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.write_text(text)

@@ -10,6 +10,8 @@ from pathlib import Path
 from tests.lab.openstack.inside.config import LAB
 
 IMAGE = LAB / "busybox.raw"
+MAKE_EXT4 = ("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-d")
+"""Makes an image of a root file system: then comes its directory, the file, and the size."""
 _SIZE = "24M"
 _PROGRAMS = (
     *(
@@ -93,7 +95,7 @@ def main() -> None:
     _script(root / "sbin/init", _INIT)
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     new.unlink(missing_ok=True)
-    make = ["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-d", str(root), str(new), _SIZE]
+    make = [*MAKE_EXT4, str(root), str(new), _SIZE]
     subprocess.run(make, check=True, stdin=subprocess.DEVNULL)
     shutil.rmtree(root)
     new.replace(IMAGE)
