@@ -17,6 +17,8 @@ from sipmediadeploy.providers.openstack.lease import network_name
 from sipmediadeploy.providers.openstack.lookup import Lookup
 from sipmediadeploy.stack import GATEWAY_SIDE_SIP_PORT, OpenStack, Role, Stack
 
+DEFAULT_SUBNET = IPv4Network("10.86.0.0/24")
+"""The range of a stack's own network when its stack file has no ``network.subnet``."""
 LEASE_RANGE = IPv4Network("192.0.2.0/29")
 """Nothing is ever sent there (RFC 5737); it has room for the record and the claim."""
 RELAY_PORTS = (49160, 49559)
