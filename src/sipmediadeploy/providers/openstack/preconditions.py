@@ -47,8 +47,7 @@ NOT_LOOKED_AT = (
 def findings(stack: Stack, needs: Sequence[Need], survey: Survey | ProviderError) -> list[Finding]:
     """All that was looked at in the cloud; nothing else can be if the credentials are not accepted."""
     if isinstance(survey, ProviderError):
-        todo = "see openstack.cloud, clouds.yaml and OS_CLIENT_CONFIG_FILE; all else needs them"
-        first = problem("credentials", str(survey), todo)
+        first = problem("credentials", str(survey), "set this right first: all else in the cloud needs it")
         return [first, *(unknown(what, "not looked at: no credentials") for what in NOT_LOOKED_AT)]
     settings = stack.openstack or OpenStack()
     return [

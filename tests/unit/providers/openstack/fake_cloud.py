@@ -64,6 +64,8 @@ class FakeCloud:
         self.requests: list[tuple[str, str, Any]] = []
         self.faults: list[Fault] = []
         self.valid_token = ""
+        self.refused = False
+        """Nobody is let in."""
         self.page = 1000
         self.server_status = "ACTIVE"
         self.server_fault = ""
@@ -299,6 +301,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path != "/v3/auth/tokens":
             links = [{"rel": "self", "href": f"{cloud.url}/v3/"}]
             self._send(200, {"version": {"id": "v3.14", "status": "stable", "links": links}})
+            return
+        if cloud.refused:
+            self._send(401, {"error": {"message": "The request you have made requires authentication."}})
             return
         cloud.requests.append(("POST", path, None))
         cloud.valid_token = f"token-{len(cloud.made('POST /v3/auth/tokens'))}"
