@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import cast
@@ -17,10 +18,13 @@ import dns.resolver
 import dns.rrset
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from sipmediadeploy.cli import conference, domain
+from sipmediadeploy.cli import doctor_conference, doctor_dns
 from sipmediadeploy.cli.doctor import line, pool_needs, summary
-from sipmediadeploy.cli.domain import Records, Target
+from sipmediadeploy.cli.doctor_dns import Records, Target
 from sipmediadeploy.providers.docker.preconditions import Host, judge
 from sipmediadeploy.providers.findings import Finding, Level
 from sipmediadeploy.stack import Conference, Role, Stack, parse_stack
@@ -36,8 +40,8 @@ GOOD = Records(
 
 def said(records: Records | str, here: IPv4Address | None = HERE, port: int = 5060) -> str:
     """All that is not well, as text; nothing if all is."""
-    found = domain.findings(DOMAIN, port, here, records)
-    return "\n".join(line(one) for one in found if one.level is not Level.OK)
+    found = doctor_dns.findings(DOMAIN, port, here, records)
+    return "\n".join(line(one, 0) for one in found if one.level is not Level.OK)
 
 
 def test_a_domain_that_leads_here_is_well() -> None:
@@ -73,7 +77,7 @@ def test_a_domain_that_leads_elsewhere_or_nowhere_is_told_what_to_make(
 
 @pytest.mark.parametrize("name", ["sip.example.org", "sip.test", "demo", "a.invalid", "EXAMPLE.COM"])
 def test_a_made_up_domain_is_called_so(name: str) -> None:
-    (finding,) = domain.findings(name, 5060, HERE, "not looked up")
+    (finding,) = doctor_dns.findings(name, 5060, HERE, "not looked up")
     assert (finding.level, "made up" in finding.found) == (Level.WARNING, True)
 
 
@@ -108,7 +112,7 @@ async def test_records_are_read_as_a_server_gives_them(monkeypatch: pytest.Monke
     resolver.nameservers, resolver.port = ["127.0.0.1"], transport.get_extra_info("sockname")[1]
     monkeypatch.setattr(dns.asyncresolver, "Resolver", lambda: resolver)
     try:
-        found = await domain.look_up(DOMAIN)
+        found = await doctor_dns.look_up(DOMAIN)
     finally:
         transport.close()
     assert isinstance(found, Records)
@@ -125,9 +129,9 @@ async def test_without_an_answer_from_dns_that_is_what_is_said(monkeypatch: pyte
     resolver = dns.asyncresolver.Resolver(configure=False)
     resolver.nameservers, resolver.port = ["127.0.0.1"], transport.get_extra_info("sockname")[1]
     monkeypatch.setattr(dns.asyncresolver, "Resolver", lambda: resolver)
-    monkeypatch.setattr(domain, "LIMIT_S", 0.2)
+    monkeypatch.setattr(doctor_dns, "LIMIT_S", 0.2)
     try:
-        found = await domain.look_up(DOMAIN)
+        found = await doctor_dns.look_up(DOMAIN)
     finally:
         transport.close()
     assert isinstance(found, str)
@@ -165,26 +169,55 @@ async def platform() -> AsyncIterator[str]:
         ("janus", "ws://{}/janus", Level.OK, "answers (101)"),
         ("janus", "ws://{}/page", Level.PROBLEM, "gives no WebSocket"),
         ("jitsi", "http://127.0.0.1:1/", Level.WARNING, "can't be reached"),
-        ("jitsi", "https://{}/page", Level.PROBLEM, "certificate"),
+        ("jitsi", "https://{}/page", Level.PROBLEM, "speaks no TLS"),
     ],
 )
 async def test_the_conference_is_asked_as_a_gateway_asks_it(
     platform: str, platform_name: str, url: str, level: Level, word: str
 ) -> None:
     settings = Conference.model_validate({"platform": platform_name, "url": url.format(platform)})
-    finding = await conference.look(settings)
+    finding = await doctor_conference.look(settings)
     assert finding.level is level, finding
     assert word in finding.found
 
 
-def test_a_certificate_that_is_not_accepted_is_a_problem() -> None:
-    finding = conference.judge("https://meet.test", ssl.SSLCertVerificationError("certificate has expired"))
-    assert (finding.level, "has expired" in finding.found) == (Level.PROBLEM, True)
-    assert conference.judge("https://meet.test", TimeoutError()).found.endswith("no answer in time")
+async def test_a_certificate_is_accepted_only_by_an_authority_that_is_known(tmp_path: Path) -> None:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    own = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    certificate = builder.add_extension(own, critical=True).sign(key, hashes.SHA256())
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (tmp_path / "both.pem").write_bytes(private + pem)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "both.pem")
+    server = await asyncio.start_server(_answer, "127.0.0.1", 0, ssl=tls)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    try:
+        unknown = await doctor_conference.look(Conference(platform="jitsi", url=url))
+        known = await doctor_conference.look(Conference(platform="jitsi", url=url, ca=pem.decode()))
+    finally:
+        server.close()
+    assert unknown.level is Level.PROBLEM
+    assert "its certificate is not accepted" in unknown.found
+    assert known.level is Level.OK, known
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    writer.close()
+
+
+def test_a_platform_that_does_not_answer_may_be_out_of_reach_from_here_only() -> None:
+    finding = doctor_conference.judge("https://meet.test", TimeoutError())
+    assert (finding.level, finding.found[-17:]) == (Level.WARNING, "no answer in time")
 
 
 def test_the_demo_conference_needs_nothing() -> None:
-    assert asyncio.run(conference.look(Conference())).level is Level.OK
+    assert asyncio.run(doctor_conference.look(Conference())).level is Level.OK
 
 
 NEEDS = pool_needs(Stack(name="demo", domain="sip.test"))
@@ -221,9 +254,9 @@ def test_a_machine_is_compared_with_what_the_pools_may_use(host: Host, what: str
 def test_the_summary_counts_what_is_in_the_way() -> None:
     one = Finding(Level.PROBLEM, "image", "is missing", "build it")
     assert summary("demo", [one]) == "1 thing is in the way of the stack demo."
-    assert line(one).splitlines()[1].strip() == "→ build it"
+    assert line(one, 9).splitlines()[1].strip() == "→ build it"
     warned = Finding(Level.WARNING, "a", "b")
-    assert summary("demo", [warned]) == "Nothing is in the way of the stack demo; 1 warnings."
+    assert summary("demo", [warned]) == "Nothing is in the way of the stack demo (warnings: 1)."
 
 
 def test_without_an_engine_the_rest_is_looked_at_too(tmp_path: Path) -> None:

@@ -8,31 +8,32 @@ import time
 from collections import Counter
 from ipaddress import IPv4Address
 
-from sipmediadeploy.cli import conference, domain
+from sipmediadeploy.cli import doctor_conference, doctor_dns
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.images.inputs import images_version, project_root
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker.engine import in_thread
 from sipmediadeploy.providers.findings import Finding, Level, Need, unknown
 from sipmediadeploy.scaler.main import limits_of
-from sipmediadeploy.stack import Role, Stack, load_stack
+from sipmediadeploy.stack import OpenStack, Role, Stack, load_stack
 
 _DOCKER_LIMIT_S = 30.0
-_WIDTH = 24
 
 
 def doctor(place: Place, as_json: bool) -> int:
     """Print what was found; 0: nothing is in the way, else 1."""
     started = time.monotonic()
     stack = load_stack(place.stack_file)
-    found = asyncio.run(_look(stack))
+    version = images_version(project_root()) if stack.openstack is not None else ""
+    found = asyncio.run(_look(stack, version))
     in_the_way = any(one.level is Level.PROBLEM for one in found)
     if as_json:
         print(json.dumps(as_data(stack.name, found), indent=2))
     else:
+        width = max(len(one.what) for one in found)
         for one in found:
-            print(line(one))
-        print(f"\n{summary(stack.name, found)} ({time.monotonic() - started:.1f} s)")
+            print(line(one, width))
+        print(f"\n{summary(stack.name, found)} Looked for {time.monotonic() - started:.1f} s.")
     return 1 if in_the_way else 0
 
 
@@ -49,22 +50,20 @@ def pool_needs(stack: Stack) -> list[Need]:
     return [Need(role, number + 1, limits_of(stack, role)) for role, number in most.items()]
 
 
-def line(finding: Finding) -> str:
+def line(finding: Finding, width: int) -> str:
     """A finding as text; what to do is on a line of its own. Pure."""
-    text = f"{finding.level:<8} {finding.what:<{_WIDTH}} {finding.found}"
-    return text + (f"\n{'':<{9 + _WIDTH}} → {finding.todo}" if finding.todo else "")
+    text = f"{finding.level:<8} {finding.what:<{width}}  {finding.found}"
+    return text + (f"\n{'':<{11 + width}}→ {finding.todo}" if finding.todo else "")
 
 
 def summary(stack: str, found: list[Finding]) -> str:
     """All findings in a sentence. Pure."""
     number = Counter(one.level for one in found)
-    rest = [f"{number[Level.WARNING]} warnings"] if number[Level.WARNING] else []
-    rest += [f"{number[Level.UNKNOWN]} unknown"] if number[Level.UNKNOWN] else []
-    also = f"; {', '.join(rest)}" if rest else ""
-    if problems := number[Level.PROBLEM]:
-        are = "thing is" if problems == 1 else "things are"
-        return f"{problems} {are} in the way of the stack {stack}{also}."
-    return f"Nothing is in the way of the stack {stack}{also}."
+    problems = number[Level.PROBLEM]
+    words = {0: "Nothing is", 1: "1 thing is"}.get(problems, f"{problems} things are")
+    counts = {"warnings": number[Level.WARNING], "not known": number[Level.UNKNOWN]}
+    rest = ", ".join(f"{what}: {count}" for what, count in counts.items() if count)
+    return f"{words} in the way of the stack {stack}" + (f" ({rest})." if rest else ".")
 
 
 def as_data(stack: str, found: list[Finding]) -> dict[str, object]:
@@ -75,29 +74,29 @@ def as_data(stack: str, found: list[Finding]) -> dict[str, object]:
     return {"stack": stack, "ok": all(one.level is not Level.PROBLEM for one in found), "findings": rows}
 
 
-async def _look(stack: Stack) -> list[Finding]:
+async def _look(stack: Stack, version: str) -> list[Finding]:
     """Everything is looked at side by side; only the domain is compared when the address is known."""
     async with asyncio.TaskGroup() as tasks:
-        provider = tasks.create_task(_provider(stack))
-        platform = tasks.create_task(conference.look(stack.conference))
+        provider = tasks.create_task(_provider(stack, version))
+        platform = tasks.create_task(doctor_conference.look(stack.conference))
         looked_up = tasks.create_task(_records(stack.domain))
     found, here = provider.result()
     return [
         *found,
         platform.result(),
-        *domain.findings(stack.domain, stack.sip.port, here, looked_up.result()),
+        *doctor_dns.findings(stack.domain, stack.sip.port, here, looked_up.result()),
     ]
 
 
-async def _records(name: str) -> domain.Records | str:
-    return "not looked up" if domain.made_up(name) else await domain.look_up(name)
+async def _records(name: str) -> doctor_dns.Records | str:
+    return "not looked up" if doctor_dns.made_up(name) else await doctor_dns.look_up(name)
 
 
-async def _provider(stack: Stack) -> tuple[list[Finding], IPv4Address | None]:
+async def _provider(stack: Stack, version: str) -> tuple[list[Finding], IPv4Address | None]:
     if stack.provider == "docker":
         return await _docker(stack)
     if stack.openstack is not None:
-        return await _openstack(stack)
+        return await _openstack(stack, stack.openstack, version)
     return [unknown("provider", f"{stack.provider} has no checks of its own here")], stack.publish
 
 
@@ -112,13 +111,14 @@ async def _docker(stack: Stack) -> tuple[list[Finding], IPv4Address | None]:
         return [unknown("engine", str(e), "try again")], stack.publish
 
 
-async def _openstack(stack: Stack) -> tuple[list[Finding], IPv4Address | None]:
+async def _openstack(
+    stack: Stack, settings: OpenStack, version: str
+) -> tuple[list[Finding], IPv4Address | None]:
     from sipmediadeploy.providers.openstack import preconditions, surveyor
     from sipmediadeploy.providers.openstack.cloud import Cloud, read_credentials
 
-    settings = stack.openstack
-    needs, version = pool_needs(stack), images_version(project_root())
-    cloud = Cloud(lambda: read_credentials(settings.cloud if settings else None), surveyor.REQUEST_TIMEOUT_S)
+    needs = pool_needs(stack)
+    cloud = Cloud(lambda: read_credentials(settings.cloud), surveyor.REQUEST_TIMEOUT_S)
     try:
         seen = await surveyor.take(cloud, stack, version, needs)
     finally:

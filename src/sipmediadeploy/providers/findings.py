@@ -70,6 +70,16 @@ def unknown(what: str, found: str, todo: str = "") -> Finding:
     return Finding(Level.UNKNOWN, what, found, todo)
 
 
+def failed(level: Level, what: str, error: ProviderError, todo: str = "") -> Finding:
+    """A finding in the words of an error, which says after its last semicolon what to do."""
+    said, _, hint = str(error).rpartition("; ")
+    if not said:
+        said, hint = hint, ""
+    if "tried again" in hint:  # by a scaler, which this is not
+        hint = "try again"
+    return Finding(level, what, said, todo or hint)
+
+
 def listed(words: list[str]) -> str:
     """A few words as a list in a sentence."""
     return ", ".join(words) if len(words) < 2 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -25,7 +25,7 @@ from sipmediadeploy.providers.docker.network import (
 )
 from sipmediadeploy.providers.docker.publish import listeners, refuse_other_stack
 from sipmediadeploy.providers.docker.publish_rules import forwards, refuse_conflicts
-from sipmediadeploy.providers.findings import Finding, Need, ok, problem, unknown, warning
+from sipmediadeploy.providers.findings import Finding, Level, Need, failed, ok, problem, unknown, warning
 from sipmediadeploy.stack import Role, Stack
 
 REQUEST_TIMEOUT_S = 8
@@ -121,7 +121,7 @@ def _network(client: docker.DockerClient, stack: Stack) -> tuple[IPv4Network | N
     try:
         return find()
     except ProviderError as e:
-        return None, problem("network", str(e))
+        return None, failed(Level.PROBLEM, "network", e)
 
 
 def _publish(
@@ -129,18 +129,10 @@ def _publish(
 ) -> Finding:
     what = f"ports of {publish}"
 
-    def check(call: Callable[[], None]) -> str | None:
-        try:
-            call()
-        except ProviderError as e:
-            return str(e)
-        return None
-
-    def ports() -> None:
+    try:
         refuse_conflicts(publish, forwards(stack, subnet or _ANY_SUBNET), local_addresses(), listeners())
-
-    said = check(ports)
-    if said is None and client is not None:
-        engine = client
-        said = check(lambda: refuse_other_stack(engine, stack.name, publish))
-    return problem(what, said) if said is not None else ok(what, "free for the stack")
+        if client is not None:
+            refuse_other_stack(client, stack.name, publish)
+    except ProviderError as e:
+        return failed(Level.PROBLEM, what, e)
+    return ok(what, "free for the stack")

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from sipmediadeploy.providers.base import ProviderError
-from sipmediadeploy.providers.findings import Finding, Need, listed, ok, problem, unknown, warning
+from sipmediadeploy.providers.findings import (
+    Finding,
+    Level,
+    Need,
+    failed,
+    listed,
+    ok,
+    problem,
+    unknown,
+    warning,
+)
 from sipmediadeploy.providers.openstack import foundation, quotas
 from sipmediadeploy.providers.openstack.cloud import COMPUTE_VERSION, Body
 from sipmediadeploy.providers.openstack.errors import (
@@ -47,7 +57,7 @@ NOT_LOOKED_AT = (
 def findings(stack: Stack, needs: Sequence[Need], survey: Survey | ProviderError) -> list[Finding]:
     """All that was looked at in the cloud; nothing else can be if the credentials are not accepted."""
     if isinstance(survey, ProviderError):
-        first = problem("credentials", str(survey), "set this right first: all else in the cloud needs it")
+        first = failed(Level.PROBLEM, "credentials", survey)
         return [first, *(unknown(what, "not looked at: no credentials") for what in NOT_LOOKED_AT)]
     settings = stack.openstack or OpenStack()
     return [
@@ -66,26 +76,23 @@ def findings(stack: Stack, needs: Sequence[Need], survey: Survey | ProviderError
     ]
 
 
-def judged(what: str, error: ProviderError, todo: str = "") -> Finding:
+def judged(what: str, error: ProviderError) -> Finding:
     """What an error says: something is missing or refused, or the cloud could not be asked."""
-    if isinstance(error, Unavailable | TooManyRequests):
-        return unknown(what, str(error), todo or "try again")
-    return problem(what, str(error), todo)
+    asked = not isinstance(error, Unavailable | TooManyRequests)
+    return failed(Level.PROBLEM if asked else Level.UNKNOWN, what, error)
 
 
 def _services(survey: Survey) -> list[Finding]:
-    if isinstance(survey.limits, ProviderError):
-        found = [
-            problem("Nova", str(survey.limits), f"it must answer, and serve microversion {COMPUTE_VERSION}")
-        ]
-    else:
-        found = [ok("Nova", f"answers, and serves microversion {COMPUTE_VERSION}")]
-    if isinstance(survey.image_list, ProviderError):
-        found.append(problem("Glance", str(survey.image_list), "it must answer: images come from it"))
-    else:
+    answers = {"Nova": survey.limits, "Glance": survey.image_list, "Neutron": survey.extensions}
+    found = [
+        failed(Level.PROBLEM, what, one) for what, one in answers.items() if isinstance(one, ProviderError)
+    ]
+    if not isinstance(survey.limits, ProviderError):
+        found.append(ok("Nova", f"answers, and serves microversion {COMPUTE_VERSION}"))
+    if not isinstance(survey.image_list, ProviderError):
         found.append(ok("Glance", "answers"))
     if isinstance(survey.extensions, ProviderError):
-        return [*found, problem("Neutron", str(survey.extensions), "it must answer")]
+        return found
     lacking = [f"{alias} ({why})" for alias, why in _EXTENSIONS.items() if alias not in survey.extensions]
     if lacking:
         todo = "the cloud's operators can add it; without it this cloud can't be used"
@@ -100,7 +107,7 @@ def _services(survey: Survey) -> list[Finding]:
 def _clock(survey: Survey) -> Finding:
     ahead = survey.ahead_s
     if isinstance(ahead, ProviderError):
-        return unknown("clock", str(ahead))
+        return failed(Level.UNKNOWN, "clock", ahead)
     if ahead is None:
         return unknown("clock", "the cloud does not say what time it is")
     if abs(ahead) <= CLOCK_S:
@@ -236,9 +243,8 @@ def _address_pairs(settings: OpenStack, survey: Survey) -> Finding:
         todo = f"have port security enabled on the stack's network; else {_REASSOCIATE}"
         return problem(what, f"the cloud refuses a port with one: {tried}", todo)
     if isinstance(tried, ProviderError):
-        known = isinstance(tried, QuotaExceeded)
-        said = f"a port with one could not be tried: {tried}"
-        return problem(what, said) if known else unknown(what, said, "try again")
+        short = isinstance(tried, QuotaExceeded)
+        return failed(Level.PROBLEM if short else Level.UNKNOWN, what, tried)
     if not tried:
         said = "the cloud has them; whether this project may set them is seen once the network is there"
         return unknown(what, said, "run smd doctor again then, before the first scaler is made")

@@ -21,7 +21,7 @@ from sipmediadeploy.providers.docker.addresses import service_address
 from sipmediadeploy.providers.findings import Need, Read
 from sipmediadeploy.providers.openstack import leftovers, marks
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, in_thread
-from sipmediadeploy.providers.openstack.errors import Missing, NotAllowed
+from sipmediadeploy.providers.openstack.errors import Missing, NotAllowed, Unavailable
 from sipmediadeploy.providers.openstack.foundation import ingress_rules, named
 from sipmediadeploy.providers.openstack.lease import network_name
 from sipmediadeploy.providers.openstack.lookup import Lookup
@@ -93,6 +93,8 @@ async def _read(call: Callable[[], T]) -> Read[T]:
         return await in_thread("looking at it", _LIMIT_S, call, _threads)
     except ProviderError as e:
         return e
+    except (KeyError, TypeError, ValueError) as e:  # the rest is looked at all the same
+        return Unavailable(f"the cloud's answer is not as expected: {e!r}; is this the right endpoint?")
 
 
 @dataclass(frozen=True, slots=True)

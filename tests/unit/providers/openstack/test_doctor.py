@@ -72,10 +72,17 @@ async def test_every_service_that_does_not_answer_is_named_and_the_others_are_lo
     whole.trial.cloud.faults.append(Fault("GET /compute/v2.1/limits", 406, times=9))
     whole.trial.cloud.faults.append(Fault("GET /image/v2/images", 500, times=99))
     found = await whole.look()
-    assert "2.52" in found["Nova"].todo
+    assert "Pike or newer" in found["Nova"].todo
     assert in_the_way(found) == {"Nova", "Glance"}
     assert found["image of gateway"].level is Level.UNKNOWN
     assert found["quota of ports"].level is Level.OK
+
+
+async def test_an_answer_that_is_no_openstack_is_no_traceback(whole: Doctor) -> None:
+    whole.trial.cloud.faults.append(Fault("GET /network/v2.0/extensions", 200, '{"hello": 1}'))
+    found = await whole.look()
+    assert in_the_way(found) == {"Neutron"}
+    assert "not as expected" in found["Neutron"].found
 
 
 async def test_quotas_are_compared_with_the_stack_at_its_most(whole: Doctor) -> None:
@@ -263,7 +270,7 @@ def test_the_command_says_all_of_it_and_ends_with_0_when_nothing_is_in_the_way(
     printed = capsys.readouterr().out
     assert "ok       credentials" in printed
     assert "the domain is made up" in printed
-    assert "Nothing is in the way of the stack demo; 1 warnings." in printed
+    assert "Nothing is in the way of the stack demo (warnings: 1)." in printed
 
 
 def test_the_command_ends_with_1_and_programs_can_read_why(

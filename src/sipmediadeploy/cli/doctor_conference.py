@@ -35,9 +35,11 @@ def judge(url: str, answer: int | Exception) -> Finding:
     if isinstance(answer, aiohttp.WSServerHandshakeError):
         todo = "correct conference.url: it must be the WebSocket of Janus"
         return problem(_WHAT, f"{url} gives no WebSocket ({answer.status}: {answer.message})", todo)
-    if isinstance(answer, aiohttp.ClientConnectorCertificateError | ssl.SSLError | aiohttp.ClientSSLError):
+    if isinstance(answer, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         todo = "renew it, or name its authority in conference.ca_file (Jitsi)"
         return problem(_WHAT, f"{url}: its certificate is not accepted: {_words(answer)}", todo)
+    if isinstance(answer, aiohttp.ClientSSLError | ssl.SSLError):
+        return problem(_WHAT, f"{url} speaks no TLS: {_words(answer)}", "correct conference.url")
     said = "no answer in time" if isinstance(answer, TimeoutError) else _words(answer)
     todo = "see that gateways can reach it; it may be out of reach from here only"
     return warning(_WHAT, f"{url} can't be reached: {said}", todo)

@@ -102,7 +102,7 @@ def _leads(
 
 
 def _wanted(domain: str, port: int, here: IPv4Address | None) -> str:
-    where = str(here) if here is not None else "the floating IP of kamailio (smd status, once it is deployed)"
+    where = str(here) if here is not None else "the floating IP of kamailio, once it is made"
     services = " and ".join(f"{service}.{domain}" for service in _SERVICES)
     return f"SRV {services} to port {port} of a host whose A record is {where}"
 
