@@ -85,7 +85,7 @@ def test_the_stack_file_is_found_by_option_and_environment(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "words",
-    [("config",), ("status",), ("down",), ("logs", "x"), ("call", "demo")],
+    [("config",), ("doctor",), ("status",), ("down",), ("logs", "x"), ("call", "demo")],
     ids=lambda words: words[0],
 )
 def test_without_a_stack_file_every_command_says_how_to_write_one(

@@ -53,6 +53,14 @@ def config(stack: StackFile = _DEFAULT, json: Json = False) -> None:
 
 
 @app.command()
+def doctor(stack: StackFile = _DEFAULT, json: Json = False) -> None:
+    """Look at all that a deployment needs, and say what to do. Exit code 1: something is in the way."""
+    from sipmediadeploy.cli.doctor import doctor as run
+
+    raise typer.Exit(run(_place(stack), json))
+
+
+@app.command()
 def up(
     stack: StackFile = _DEFAULT,
     timeout: Annotated[float, typer.Option(help="Seconds that the stack may take to be whole.")] = 240.0,

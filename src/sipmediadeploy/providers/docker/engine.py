@@ -54,8 +54,7 @@ def ensure_engine(report: Callable[[str], None] = lambda _line: None) -> docker.
     except ProviderError:
         if "DOCKER_HOST" in os.environ or _refuses_this_user():
             raise
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
-    dockerd = shutil.which("dockerd", path=path)
+    dockerd, path = find_dockerd()
     if dockerd is None:
         raise ProviderError(
             "the Docker Engine is not installed on this host: "
@@ -73,6 +72,17 @@ def ensure_engine(report: Callable[[str], None] = lambda _line: None) -> docker.
         where = f"see {LOG}"
         process = _start_detached(dockerd, path)
     return _wait(process, where)
+
+
+def find_dockerd() -> tuple[str | None, str]:
+    """Where the engine's program is on this host, None: nowhere; and the search path that it needs."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
+    return shutil.which("dockerd", path=path), path
+
+
+def can_start() -> bool:
+    """Whether :func:`ensure_engine` would start an engine that is not running."""
+    return "DOCKER_HOST" not in os.environ and os.geteuid() == 0 and find_dockerd()[0] is not None
 
 
 def _start_with_systemd() -> str:

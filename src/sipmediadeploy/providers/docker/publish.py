@@ -50,7 +50,7 @@ def ensure_published(client: docker.DockerClient, stack: Stack, network: StackNe
     existing = _find(client, stack.name)
     if existing and existing["State"] == "running" and existing["Labels"].get(labels.CONFIG_HASH) == digest:
         return
-    _refuse_other_stack(client, stack.name, stack.publish)
+    refuse_other_stack(client, stack.name, stack.publish)
     refuse_conflicts(stack.publish, forwards(stack, network.subnet), local_addresses(), listeners())
     remove_published(client, stack.name)
     marks = {
@@ -83,6 +83,20 @@ def remove_published(client: docker.DockerClient, stack: str) -> None:
         if attrs["State"]["ExitCode"] != 0:  # it was killed and could not clean up
             _remove_by_another(client, stack, attrs)
         client.api.remove_container(existing["Id"], v=True, force=True)
+
+
+def refuse_other_stack(client: docker.DockerClient, stack: str, publish: IPv4Address) -> None:
+    """Check that no other stack is published at ``publish``.
+
+    Raises:
+        ProviderError: one is.
+    """
+    for other in client.api.containers(all=True, filters={"label": f"{_ADDRESS_LABEL}={publish}"}):
+        name = other["Labels"].get(labels.STACK)
+        if name != stack:
+            raise ProviderError(
+                f"publish: {publish} is published by stack {name}: bring that down, or use another address"
+            )
 
 
 def listeners(proc: Path = Path("/proc/net")) -> list[Listener]:
@@ -175,15 +189,6 @@ def _find(client: docker.DockerClient, stack: str) -> dict[str, Any] | None:
     wanted = [f"{labels.STACK}={stack}", f"{labels.KIND}={labels.PUBLISH}"]
     found: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": wanted})
     return found[0] if found else None
-
-
-def _refuse_other_stack(client: docker.DockerClient, stack: str, publish: IPv4Address) -> None:
-    for other in client.api.containers(all=True, filters={"label": f"{_ADDRESS_LABEL}={publish}"}):
-        name = other["Labels"].get(labels.STACK)
-        if name != stack:
-            raise ProviderError(
-                f"publish: {publish} is published by stack {name}: bring that down, or use another address"
-            )
 
 
 def _remove_by_another(client: docker.DockerClient, stack: str, attrs: dict[str, Any]) -> None:

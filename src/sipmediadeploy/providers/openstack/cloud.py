@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -34,7 +35,7 @@ _PAGE = 500
 _KEPT = ("auth", "auth_type", "region_name", "interface", "identity_api_version", "verify")
 _KEPT_ENDS = ("_endpoint_override", "_api_version", "_service_type", "_service_name")
 
-Service = Literal["compute", "network", "image"]
+Service = Literal["compute", "network", "image", "block_storage"]
 Body = dict[str, Any]
 T = TypeVar("T")
 
@@ -111,6 +112,14 @@ class Cloud:
                 return
             query = {**query, "marker": marker}
 
+    def date(self, what: str) -> float | None:
+        """The time by the cloud's own clock (its ``Date`` header, cut to seconds); None: it does not say."""
+        answer = self._answer(what, "network", "GET", "/networks", params={"limit": 1, "fields": "id"})
+        try:
+            return parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        except (KeyError, ValueError):
+            return None
+
     @property
     def project(self) -> str:
         """The id of the project that the credentials are for."""
@@ -125,6 +134,14 @@ class Cloud:
                 self._connection = None
 
     def _request(self, what: str, service: Service, method: str, path: str, **more: Any) -> Body:
+        answer = self._answer(what, service, method, path, **more)
+        try:
+            body: Body = answer.json() if answer.content else {}
+        except ValueError:
+            raise Unavailable(f"{what}: the cloud's answer is no JSON; is it the right endpoint?") from None
+        return body
+
+    def _answer(self, what: str, service: Service, method: str, path: str, **more: Any) -> Any:
         left = self._quiet_until - time.monotonic()
         if left > 0:
             raise TooManyRequests(f"{what}: the cloud wants to be left alone for {left:.0f} s more", left)
@@ -138,11 +155,7 @@ class Cloud:
             if isinstance(error, TooManyRequests) and error.retry_after_s:
                 self._quiet_until = time.monotonic() + min(error.retry_after_s, _LONGEST_QUIET_S)
             raise error
-        try:
-            body: Body = answer.json() if answer.content else {}
-        except ValueError:
-            raise Unavailable(f"{what}: the cloud's answer is no JSON; is it the right endpoint?") from None
-        return body
+        return answer
 
     def _explained(self, what: str, call: Callable[[Any], T]) -> T:
         try:

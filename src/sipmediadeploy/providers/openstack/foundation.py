@@ -24,6 +24,13 @@ LEASE_RANGE = IPv4Network("192.0.2.0/29")
 RELAY_PORTS = (49160, 49559)
 _VRRP = "112"
 _EVERYBODY = "0.0.0.0/0"
+_SAME_PROTOCOL = {
+    "tcp": ("tcp", "6"),
+    "udp": ("udp", "17"),
+    "icmp": ("icmp", "1"),
+    _VRRP: (_VRRP, "vrrp"),
+}
+"""Neutron shows a protocol as it was given: by name or by number."""
 
 
 def rules(stack: Stack, role: Role, subnet: IPv4Network) -> list[Body]:
@@ -46,6 +53,11 @@ def rules(stack: Stack, role: Role, subnet: IPv4Network) -> list[Body]:
         found += [_rule("tcp", 443, 443, _EVERYBODY), _rule("tcp", 8188, 8188, inside)]
         found.append(_rule("udp", 40000, 40399, _EVERYBODY))
     return found
+
+
+def missing_rules(wanted: list[Body], there: list[Body]) -> list[Body]:
+    """Those of ``wanted`` that no rule of ``there`` covers; a wider rule does. Pure."""
+    return [rule for rule in wanted if not any(_covers(one, rule) for one in there)]
 
 
 def ensure_foundation(cloud: Cloud, stack: Stack, subnet: IPv4Network) -> None:
@@ -75,18 +87,59 @@ def ensure_foundation(cloud: Cloud, stack: Stack, subnet: IPv4Network) -> None:
 def remove_foundation(cloud: Cloud, stack: Stack) -> None:
     """Remove it again, when nothing of the stack stands on it any more. Blocking; repeatable."""
     name = f"smd-{stack.name}"
-    for router in _found(cloud, "router", name):
-        for subnet in _found(cloud, "subnet", name):
+    for router in named(cloud, "router", name):
+        for subnet in named(cloud, "subnet", name):
             path, body = f"/routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]}
             if _has_interface(cloud, router, subnet):
                 cloud.put(f"router {name}", "network", path, body)
         cloud.delete(f"router {name}", "network", f"/routers/{router['id']}")
     for network in (network_name(stack.name), name):
-        for one in _found(cloud, "network", network):
+        for one in named(cloud, "network", network):
             cloud.delete(f"network {network}", "network", f"/networks/{one['id']}")
     for role in Role:
-        for one in _found(cloud, "security-group", marks.pool_name(stack.name, role)):
+        for one in named(cloud, "security-group", marks.pool_name(stack.name, role)):
             cloud.delete(f"security group of {role}", "network", f"/security-groups/{one['id']}")
+
+
+def named(cloud: Cloud, kind: str, name: str) -> list[Body]:
+    """The project's own things of a kind and a name: ``security-group``, ``network``, ``router``, ...
+
+    Raises:
+        ProviderError: they can't be read.
+    """
+    query = {"name": name, "project_id": cloud.project}
+    return list(cloud.all(f"{kind} {name}", "network", f"/{kind}s", f"{kind}s".replace("-", "_"), query))
+
+
+def ingress_rules(cloud: Cloud, what: str, group: str) -> list[Body]:
+    """The rules of a security group for what comes in, as Neutron shows them.
+
+    Raises:
+        ProviderError: they can't be read.
+    """
+    query = {"security_group_id": group, "direction": "ingress"}
+    return list(cloud.all(what, "network", "/security-group-rules", "security_group_rules", query))
+
+
+def _covers(rule: Body, wanted: Body) -> bool:
+    """Whether all that ``wanted`` lets in is let in by ``rule``, as Neutron shows it."""
+    if (rule.get("direction"), rule.get("ethertype")) != (wanted["direction"], wanted["ethertype"]):
+        return False
+    protocol = str(rule.get("protocol") or "any").lower()
+    if protocol not in ("any", *_SAME_PROTOCOL.get(wanted["protocol"], (wanted["protocol"],))):
+        return False
+    if rule.get("remote_group_id") or rule.get("remote_address_group_id"):
+        return False
+    sources = IPv4Network(rule.get("remote_ip_prefix") or _EVERYBODY, strict=False)
+    if not IPv4Network(wanted["remote_ip_prefix"]).subnet_of(sources):
+        return False
+    first, last = rule.get("port_range_min"), rule.get("port_range_max")
+    if first is None and last is None:
+        return True
+    low, high = wanted.get("port_range_min"), wanted.get("port_range_max")
+    if first is None or last is None or low is None or high is None:
+        return False
+    return int(first) <= int(low) and int(high) <= int(last)
 
 
 def _rule(protocol: str, first: int | None, last: int | None, source: str) -> Body:
@@ -103,12 +156,10 @@ def _rule(protocol: str, first: int | None, last: int | None, source: str) -> Bo
 
 def _ensure_group(cloud: Cloud, stack: Stack, role: Role, subnet: IPv4Network) -> None:
     group = _ensure(cloud, "security-group", marks.pool_name(stack.name, role), {})
-    what, query = f"security group of {role}", {"security_group_id": group, "direction": "ingress"}
-    there = list(cloud.all(what, "network", "/security-group-rules", "security_group_rules", query))
-    for rule in rules(stack, role, subnet):
-        if not any(all(one.get(key) == value for key, value in rule.items()) for one in there):
-            body = {"security_group_rule": rule | {"security_group_id": group}}
-            cloud.post(what, "network", "/security-group-rules", body)
+    what = f"security group of {role}"
+    for rule in missing_rules(rules(stack, role, subnet), ingress_rules(cloud, what, group)):
+        body = {"security_group_rule": rule | {"security_group_id": group}}
+        cloud.post(what, "network", "/security-group-rules", body)
 
 
 def _ensure_router(cloud: Cloud, name: str, external: str, subnet: str) -> None:
@@ -124,14 +175,9 @@ def _has_interface(cloud: Cloud, router: Body, subnet: Body) -> bool:
 
 
 def _ensure(cloud: Cloud, kind: str, name: str, more: dict[str, Any]) -> str:
-    found = _found(cloud, kind, name)
+    found = named(cloud, kind, name)
     if found:
         return str(found[0]["id"])
     key = kind.replace("-", "_")
     body = {key: {"name": name, **more}}
     return str(cloud.post(f"{kind} {name}", "network", f"/{kind}s", body)[key]["id"])
-
-
-def _found(cloud: Cloud, kind: str, name: str) -> list[Body]:
-    query = {"name": name, "project_id": cloud.project}
-    return list(cloud.all(f"{kind} {name}", "network", f"/{kind}s", f"{kind}s".replace("-", "_"), query))

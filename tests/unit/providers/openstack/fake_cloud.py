@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,12 +46,26 @@ class FakeCloud:
             name: []
             for name in (
                 *("networks", "subnets", "ports", "floatingips", "security_groups", "images", "flavors"),
-                *("servers", "server_groups"),
+                *("servers", "server_groups", "routers", "security_group_rules", "os_keypairs"),
             )
         }
+        self.extensions = ["external-net", "router", "security-group", "standard-attr-description"]
+        self.extensions += ["standard-attr-timestamp", "allowed-address-pairs"]
+        self.limits: dict[str, int] = {"maxTotalInstances": 20, "maxTotalCores": 60, "maxTotalRAMSize": 65536}
+        self.limits |= {"maxServerGroups": 10, "maxServerGroupMembers": 10}
+        self.limits |= {"maxTotalVolumes": 30, "maxTotalVolumeGigabytes": 1000}
+        self.quotas: dict[str, int] = {"port": 100, "floatingip": 20, "network": 10, "subnet": 10}
+        self.quotas |= {"router": 5, "security_group": 10, "security_group_rule": 100}
+        self.free_public: int | None = None
+        """None: the project may not know."""
+        self.zones = {"nova": True}
+        self.ahead_s = 0.0
+        """By how much its clock is ahead."""
         self.requests: list[tuple[str, str, Any]] = []
         self.faults: list[Fault] = []
         self.valid_token = ""
+        self.refused = False
+        """Nobody is let in."""
         self.page = 1000
         self.server_status = "ACTIVE"
         self.server_fault = ""
@@ -103,6 +118,8 @@ class FakeCloud:
         with self.lock:
             if not parts or not parts[0]:
                 return 200, self._version(service)
+            if method == "GET" and (told := self._told(parts)) is not None:
+                return told
             kind = {"os-server-groups": "server_groups"}.get(parts[0], parts[0].replace("-", "_"))
             if method == "GET":
                 return self._show(path, kind, parts[1:], query)
@@ -119,10 +136,43 @@ class FakeCloud:
             thing.update(next(iter(body.values())))
             return 200, {kind[:-1]: thing}
 
+    def _told(self, parts: list[str]) -> tuple[int, Any] | None:
+        """What the cloud says of itself; None: it is asked for a thing."""
+        match parts[0]:
+            case "limits":
+                return 200, {"limits": {"absolute": self._limits()}}
+            case "quotas":
+                of = {"floatingip": "floatingips"}
+                used = {kind: len(self.things[of.get(kind, f"{kind}s")]) for kind in self.quotas}
+                quota = {
+                    kind: {"limit": limit, "used": used[kind], "reserved": 0}
+                    for kind, limit in self.quotas.items()
+                }
+                return 200, {"quota": quota}
+            case "extensions":
+                return 200, {"extensions": [{"alias": alias} for alias in self.extensions]}
+            case "os-availability-zone":
+                zones = [{"zoneName": k, "zoneState": {"available": v}} for k, v in self.zones.items()]
+                return 200, {"availabilityZoneInfo": zones}
+            case "network-ip-availabilities":
+                if self.free_public is None:
+                    return 403, {"NeutronError": {"message": "disallowed by policy"}}
+                return 200, {"network_ip_availability": {"total_ips": self.free_public, "used_ips": 0}}
+        return None
+
+    def _limits(self) -> Thing:
+        flavors = [server["flavor"] for server in self.things["servers"]]
+        used = {"Instances": len(flavors), "Cores": sum(one["vcpus"] for one in flavors)}
+        used |= {"RAM": sum(one["ram"] for one in flavors), "Volumes": 0, "Gigabytes": 0}
+        used |= {"ServerGroups": len(self.things["server_groups"])}
+        return self.limits | {f"total{name}Used": value for name, value in used.items()}
+
     def _version(self, service: str) -> Thing:
-        name, path = {"compute": ("v2.1", "/compute/v2.1/"), "image": ("v2.15", "/image/v2/")}.get(
-            service, ("v2.0", "/network/v2.0/")
-        )
+        name, path = {
+            "compute": ("v2.1", "/compute/v2.1/"),
+            "image": ("v2.15", "/image/v2/"),
+            "volume": ("v3.0", "/volume/v3/"),
+        }.get(service, ("v2.0", "/network/v2.0/"))
         one: Thing = {
             "id": name,
             "status": "CURRENT",
@@ -184,6 +234,7 @@ class FakeCloud:
         made = self.add(kind, **given)
         if kind == "servers":
             made["status"] = "BUILD"
+            made["flavor"] = next(one for one in self.things["flavors"] if one["id"] == given["flavorRef"])
             for port in self.things["ports"]:
                 if port["id"] in [one["port"] for one in given["networks"]]:
                     port["device_id"] = made["id"]
@@ -251,9 +302,13 @@ class _Handler(BaseHTTPRequestHandler):
             links = [{"rel": "self", "href": f"{cloud.url}/v3/"}]
             self._send(200, {"version": {"id": "v3.14", "status": "stable", "links": links}})
             return
+        if cloud.refused:
+            self._send(401, {"error": {"message": "The request you have made requires authentication."}})
+            return
         cloud.requests.append(("POST", path, None))
         cloud.valid_token = f"token-{len(cloud.made('POST /v3/auth/tokens'))}"
         paths = {"compute": "/compute/v2.1", "network": "/network", "image": "/image"}
+        paths["volumev3"] = "/volume/v3"
         catalog = [
             {
                 "type": kind,
@@ -289,6 +344,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The time by the cloud's clock."""
+        return super().date_time_string(int(time.time() + self.cloud.ahead_s))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing."""
