@@ -13,7 +13,7 @@ from typing import TypeVar
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running, engine_errors, find_running
-from sipmediadeploy.cli.view import Seen, console, missing, table
+from sipmediadeploy.cli.view import console, problems, table
 from sipmediadeploy.protocol.scaler import (
     Command,
     Entry,
@@ -22,6 +22,7 @@ from sipmediadeploy.protocol.scaler import (
     ScalerError,
     operator_token,
 )
+from sipmediadeploy.protocol.seen import StackNow
 from sipmediadeploy.providers.base import ReplicaRecord
 from sipmediadeploy.providers.docker.engine import connect
 from sipmediadeploy.stack import Role
@@ -69,8 +70,8 @@ def watch(place: Place) -> None:
         in_place = out.is_terminal and not out.is_dumb_terminal
         with Live(console=out, refresh_per_second=4) if in_place else contextlib.nullcontext() as live:
             while True:
-                seen = asyncio.run(running.look())
-                replicas, said = table(seen), _said(running, seen)
+                now = asyncio.run(running.look())
+                replicas, said = table(now.replicas), _said(running, now)
                 # What does not fit is cut off at the end, where the newest is.
                 room = out.height - len(out.render_lines(replicas)) - len(said.now) - 2
                 newest = said.trail[-max(min(room, _WATCHED_LINES), 1) :] if in_place else said.trail
@@ -90,14 +91,14 @@ class _Said:
     trail: list[str]
 
 
-def _said(running: Running, seen: list[Seen]) -> _Said:
-    problems = [f"! {problem}" for problem in missing(running.stack, seen)]
-    scalers = [one.record for one in seen if one.record.role is Role.SCALER]
+def _said(running: Running, now: StackNow) -> _Said:
+    wrong = [f"! {problem}" for problem in problems(running.stack, now)]
+    scalers = [one.record for one in now.replicas if one.record.role is Role.SCALER]
     try:
         doing, entries = asyncio.run(_ask_a_scaler(running, _doing_and_entries, scalers))
     except CommandError as e:
-        return _Said([*problems, str(e)], [])
-    return _Said([*problems, *doing], [_line(entry) for entry in entries[-_WATCHED_LINES:]])
+        return _Said([*wrong, str(e)], [])
+    return _Said([*wrong, *doing], [_line(entry) for entry in entries[-_WATCHED_LINES:]])
 
 
 async def _entries(client: ScalerClient, address: str) -> list[Entry]:

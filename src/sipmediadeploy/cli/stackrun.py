@@ -13,13 +13,14 @@ from docker.errors import DockerException
 
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
-from sipmediadeploy.cli.view import Seen, look
 from sipmediadeploy.protocol.client import HttpAgents
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
+from sipmediadeploy.protocol.seen import StackNow
 from sipmediadeploy.providers.base import Provider
 from sipmediadeploy.providers.docker import labels
 from sipmediadeploy.providers.docker.engine import reason
 from sipmediadeploy.providers.docker.network import find_network
+from sipmediadeploy.scaler.look import look
 from sipmediadeploy.scaler.main import load_provider, wanted_hashes
 from sipmediadeploy.stack import Role, Stack, load_stack
 
@@ -45,10 +46,15 @@ class Running:
         async with HttpAgents(lambda name: agent_token(self.secrets.master, name)) as agents:
             yield agents
 
-    async def look(self) -> list[Seen]:
-        """Every replica and what it says now."""
+    async def look(self) -> StackNow:
+        """Every replica and what it says now.
+
+        Raises:
+            ProviderError: the inventory can't be read.
+        """
         async with self.agents() as agents:
-            return await look(self.provider, agents, self.wanted(), self.version)
+            seen = await look(await self.provider.inventory(), agents, self.wanted(), self.version)
+        return StackNow(subnet=self.subnet, replicas=seen)
 
 
 @contextlib.contextmanager

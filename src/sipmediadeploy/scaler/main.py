@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from importlib.metadata import entry_points
 from ipaddress import IPv4Address, IPv4Network
@@ -23,17 +24,21 @@ from sipmediadeploy.protocol.replica import (
     ScalerService,
     load_replica_document,
 )
-from sipmediadeploy.protocol.scaler import ScalerClient, operator_token
+from sipmediadeploy.protocol.scaler import API_PORT, ScalerClient, operator_token
+from sipmediadeploy.protocol.scaler_tls import server_context
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
+from sipmediadeploy.protocol.seen import StackNow
 from sipmediadeploy.providers.base import MakeProvider, Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler.act import Authority, Executor
 from sipmediadeploy.scaler.address_watch import AddressWatch
-from sipmediadeploy.scaler.api import copy_journals, served
+from sipmediadeploy.scaler.api import Outside, Sources, copy_journals, served, served_outside
 from sipmediadeploy.scaler.commands import unwanted
 from sipmediadeploy.scaler.documents import make_document
+from sipmediadeploy.scaler.door import Door
 from sipmediadeploy.scaler.health import serves
 from sipmediadeploy.scaler.journal import Journal
+from sipmediadeploy.scaler.look import look
 from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.metrics import Metrics
 from sipmediadeploy.scaler.model import SURGE, Action, Target
@@ -209,7 +214,7 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         HttpAgents(lambda name: agent_token(secrets.master, name)) as agents,
         ScalerClient(token) as others,
     ):
-        scaler, _, _ = make_scaler(
+        scaler, target, _ = make_scaler(
             stack,
             service.subnet,
             secrets,
@@ -230,11 +235,44 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         journal.event("scaler starts", stack=stack.name, version=service.image_version)
         copying = asyncio.create_task(copy_journals(scaler, journal, others))
         watch.start()
-        async with served(scaler, journal, metrics.text, str(document.address), token):
+        sources = Sources(scaler, journal, metrics.text, partial(stack_now, scaler, target, agents, service))
+        async with (
+            served(sources, str(document.address), token),
+            _outside(sources, token, others, service),
+        ):
             await scaler.run(stop)
         copying.cancel()
         await watch.close()
         journal.event("scaler stops")
+
+
+async def stack_now(scaler: Scaler, target: Target, agents: Agents, service: ScalerService) -> StackNow:
+    """What this scaler sees: the inventory as it was read last, and what the agents say now."""
+    seen = await look(scaler.records, agents, target.hashes, target.version)
+    return StackNow(
+        subnet=service.subnet,
+        replicas=seen,
+        floating_ips=scaler.floating_ips,
+        inventory_age_s=scaler.inventory_age_s,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _outside(
+    sources: Sources, token: str, others: ScalerClient, service: ScalerService
+) -> AsyncIterator[None]:
+    """Serve the API to the outside meanwhile, where the stack is not on the operator's own machine. When that
+    can't be done it is reported, and no reason to leave the stack alone.
+    """
+    stack = service.stack_definition
+    async with contextlib.AsyncExitStack() as serving:
+        if stack.provider != "docker":
+            door = Door(server_context(service.secrets.master, stack.name))
+            try:
+                await serving.enter_async_context(served_outside(sources, token, Outside(door, others)))
+            except OSError as e:
+                sources.journal.event("API is not served to the outside", port=API_PORT, error=str(e))
+        yield
 
 
 def main() -> int:
