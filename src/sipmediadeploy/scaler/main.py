@@ -73,6 +73,7 @@ def make_scaler(
         },
         own_name=own_name,
         service_addresses=provider.service_addresses,
+        api_floating_ip=provider.api_floating_ip,
         zones=provider.zones,
     )
 
