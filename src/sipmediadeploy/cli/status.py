@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from typing import Any
 
 from sipmediadeploy.cli.place import Place
-from sipmediadeploy.cli.stackrun import engine_errors, find_running
+from sipmediadeploy.cli.stackrun import reached
 from sipmediadeploy.cli.view import as_data, console, table
 from sipmediadeploy.protocol.seen import StackNow
-from sipmediadeploy.providers.docker.engine import connect
 from sipmediadeploy.stack import Stack
 
 
-def status(place: Place, as_json: bool) -> int:
-    """Show the replicas and what is wrong; 0 when nothing is, else 1."""
-    stack, now = _look(place)
+def status(place: Place, as_json: bool, api: str | None = None) -> int:
+    """Show the replicas and what is wrong; 0 when nothing is, else 1. ``api``: see ``stackrun.reached``."""
+    stack, now = _look(place, api)
     data = as_data(stack, now)
     problems = data["problems"]
     if as_json:
@@ -37,10 +35,9 @@ def status_data(place: Place) -> dict[str, Any]:
     Raises:
         CommandError: the stack is not up, or the engine refuses.
     """
-    return as_data(*_look(place))
+    return as_data(*_look(place, None))
 
 
-def _look(place: Place) -> tuple[Stack, StackNow]:
-    with engine_errors("the status"), contextlib.closing(connect()) as client:
-        running = find_running(place, client)
-    return running.stack, asyncio.run(running.look())
+def _look(place: Place, api: str | None) -> tuple[Stack, StackNow]:
+    with reached(place, api, "the status") as running:
+        return running.stack, asyncio.run(running.look())

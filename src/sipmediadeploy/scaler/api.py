@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import get_args
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ValidationError
 
@@ -188,12 +190,24 @@ async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
         max_field_size=_MAX_LINE,
         max_headers=_MAX_HEADERS,
         auto_decompress=False,
+        logger=_errors(),
     )
     await runner.setup()
     try:
         yield runner
     finally:
         await runner.cleanup()
+
+
+def _errors() -> logging.Logger:
+    """Takes errors of this program, and not what aiohttp makes of strangers' bytes: that quotes them."""
+    logger = logging.getLogger(__name__)
+    logger.addFilter(_is_ours)
+    return logger
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _leader(scaler: Scaler) -> ReplicaRecord | None:

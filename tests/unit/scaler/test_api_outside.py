@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -19,45 +17,15 @@ from sipmediadeploy.protocol.scaler import (
     ScalerError,
     ScalerSilent,
     WrongScaler,
-    operator_token,
 )
-from sipmediadeploy.protocol.scaler_tls import client_context, server_context
+from sipmediadeploy.protocol.scaler_tls import client_context
 from sipmediadeploy.scaler import api
-from sipmediadeploy.scaler.api import Outside, served, served_outside
-from sipmediadeploy.scaler.door import Door, Limits
+from sipmediadeploy.scaler.api import served
+from sipmediadeploy.scaler.door import Limits
 from sipmediadeploy.scaler.journal import Journal
 from tests.ports import free_port
 from tests.unit.scaler.fake_scaler import FakeScaler, leading, sources
-
-MASTER = "m" * 43
-TOKEN = operator_token(MASTER)
-HERE = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """Where a scaler's API is served."""
-
-    port: int
-    inside: int
-
-    def client(self, master: str = MASTER, stack: str = "demo", token: str = TOKEN) -> ScalerClient:
-        return ScalerClient(token, self.port, client_context(master, stack))
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    scaler: FakeScaler, tmp_path: Path, limits: Limits | None = None, now_takes_s: float = 0.0
-) -> AsyncIterator[Served]:
-    """``scaler`` over TLS to the outside; the others of its stack are at ``inside``."""
-    where = Served(free_port(), free_port())
-    door = Door(server_context(MASTER, "demo"), limits)
-    given = sources(scaler, Journal(scaler.own_name, tmp_path / scaler.own_name), now_takes_s)
-    async with (
-        ScalerClient(TOKEN, where.inside) as others,
-        served_outside(given, TOKEN, Outside(door, others), where.port),
-    ):
-        yield where
+from tests.unit.scaler.serving import HERE, MASTER, TOKEN, serving
 
 
 @pytest.fixture
@@ -201,6 +169,20 @@ async def test_what_is_too_long_is_refused(
         async with request as answer:
             assert answer.status == status
     assert leader.lease.paused == []
+
+
+async def test_what_strangers_send_is_in_no_log(
+    leader: FakeScaler, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(leader, tmp_path) as where:
+        for sent in (b"GET /secret\x00 HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nsecret\x01 : x\r\n\r\n"):
+            reader, writer = await asyncio.open_connection(
+                HERE, where.port, ssl=client_context(MASTER, "demo")
+            )
+            writer.write(sent)
+            assert (await reader.readline()).startswith(b"HTTP/1.0 400 ")
+            writer.close()
+    assert caplog.text == ""
 
 
 async def test_where_nobody_answers_that_is_said() -> None:
