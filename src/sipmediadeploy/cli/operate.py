@@ -20,7 +20,7 @@ _WATCHED_LINES = 15
 
 
 def command(place: Place, what: Command, target: str, api: str | None = None) -> None:
-    """Have the leader carry ``what`` out, and say what became of it. ``api``: see ``stackrun.reached``."""
+    """Have the leader carry ``what`` out, and say what became of it; ``api`` as in ``reached``."""
     with reached(place, api, f"smd {what}") as running:
         print(asyncio.run(running.ask(lambda client, address: client.command(address, what, target))))
 
@@ -28,7 +28,7 @@ def command(place: Place, what: Command, target: str, api: str | None = None) ->
 def events(place: Place, lines: int, as_json: bool, api: str | None = None) -> None:
     """Print the last ``lines`` entries of the audit trail."""
     with reached(place, api, "the events") as running:
-        entries = asyncio.run(running.ask(_entries))[-lines:]
+        entries = asyncio.run(running.ask(lambda client, address: client.newest(address, lines)))
     if as_json:
         print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
         return
@@ -83,20 +83,15 @@ def _said(running: RunningStack, now: StackNow) -> _Said:
         doing, entries = asyncio.run(running.ask(_doing_and_entries))
     except CommandError as e:
         return _Said([*wrong, str(e)], [])
-    return _Said([*wrong, *doing], [_line(entry) for entry in entries[-_WATCHED_LINES:]])
+    return _Said([*wrong, *doing], [_line(entry) for entry in entries])
 
 
-async def _entries(client: ScalerClient, address: str) -> list[Entry]:
-    entries = (await client.events(address)).entries
-    return sorted(entries, key=lambda entry: entry.at)
-
-
-async def _doing_and_entries(client: ScalerClient, address: str) -> tuple[list[str], list[Entry]]:
+async def _doing_and_entries(client: ScalerClient, address: str) -> tuple[list[str], tuple[Entry, ...]]:
     view = await client.view(address)
     if not view.leading and view.leader is not None:
         raise ScalerAway(f"{view.leader} leads")
     paused = ["~ paused: the scalers watch only"] if view.paused else []
-    return [*paused, *(f"> {doing}" for doing in view.underway)], await _entries(client, address)
+    return [*paused, *(f"> {doing}" for doing in view.underway)], await client.newest(address, _WATCHED_LINES)
 
 
 def _line(entry: Entry) -> str:

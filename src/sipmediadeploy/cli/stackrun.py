@@ -59,8 +59,8 @@ class RunningStack(Protocol):
 
 @contextlib.contextmanager
 def reached(place: Place, api: str | None, what: str) -> Iterator[RunningStack]:
-    """The stack of ``place`` while ``what`` is done with it, by whatever way leads there: docker's engine, or
-    the scalers' API (at ``api``, if that is given).
+    """The stack of ``place`` while ``what`` is done with it, by whatever way leads there: docker's engine,
+    or the scalers' API (at ``api``, if that is given).
 
     Raises:
         CommandError, ProviderError: there is no way there.

@@ -14,7 +14,7 @@ from sipmediadeploy.stack import Stack
 
 
 def status(place: Place, as_json: bool, api: str | None = None) -> int:
-    """Show the replicas and what is wrong; 0 when nothing is, else 1. ``api``: see ``stackrun.reached``."""
+    """Show the replicas and what is wrong; 0 when nothing is, else 1; ``api`` as in ``reached``."""
     stack, now = _look(place, api)
     data = as_data(stack, now)
     problems = data["problems"]

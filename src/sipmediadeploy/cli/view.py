@@ -1,4 +1,4 @@
-"""What is made of the stack as it was seen, for people and for other programs: what is missing, tables."""
+"""What is made of a stack as it was seen, for people and other programs: what is missing, tables."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterable
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from sipmediadeploy.protocol.seen import StackNow
 
 SCALER_PORT = 8801
 API_PORT = 8843
-"""Of the same API over HTTPS (see ``protocol.scaler_tls``), for who is outside of the stack's network."""
+"""Of the same API over HTTPS (``protocol.scaler_tls``), for who is outside of the stack's network."""
 _LIMIT_S = 20.0
 """A planned failover is answered when it is done."""
 _OUTSIDE_S = 8.0
@@ -48,6 +49,11 @@ class Trail(_Message):
     boot: str = Field(description="changes when the scaler is started: positions begin anew then")
     position: int = Field(description="of the last entry; ask for what comes ``after`` it")
     entries: tuple[Entry, ...]
+
+
+def newest(entries: Iterable[Entry], count: int) -> tuple[Entry, ...]:
+    """The ``count`` newest, the last one last. (What was copied from another scaler comes late.)"""
+    return tuple(sorted(entries, key=lambda entry: entry.at)[-count:])
 
 
 class View(_Message):
@@ -123,6 +129,10 @@ class ScalerClient:
         """The entries after position ``after`` of the trail ``boot``, or all. Raises ScalerError."""
         what = f"events?boot={boot}&after={after}"
         return await self._read(Trail, address, what, limit_s)
+
+    async def newest(self, address: str, count: int) -> tuple[Entry, ...]:
+        """The ``count`` newest entries. Raises ScalerError."""
+        return newest((await self._read(Trail, address, f"events?last={count}", 2.0)).entries, count)
 
     async def command(self, address: str, command: Command, target: str = "") -> str:
         """Have it done; what to tell the operator. Raises ScalerError."""

@@ -1,8 +1,8 @@
 """The key of the scalers' API over HTTPS, and how clients know that it is theirs.
 
-Key and certificate are a function of the master secret and the stack's name. So all scalers of a stack have
-the same, nothing has to be sent or renewed, and who has the secrets file knows it beforehand: a client
-accepts this one certificate and no authority. Who lacks the master secret can't be that server.
+Key and certificate are a function of the master secret and the stack's name. So all scalers of a stack
+have the same, nothing has to be sent or renewed, and who has the secrets file knows it beforehand: a
+client accepts this one certificate and no authority. Who lacks the master secret can't be that server.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sipmediadeploy.protocol.secrets import derive_bytes
 
 _FROM = datetime(2020, 1, 1, tzinfo=UTC)
 _UNTIL = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-"""What RFC 5280, section 4.1.2.5, has for a certificate that does not end: it goes with the master secret."""
+"""For a certificate that does not end (RFC 5280, section 4.1.2.5): it goes with the master secret."""
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "SIPMediaDeploy scalers")])
 
 

@@ -81,7 +81,7 @@ class Provider(Protocol):
 
     @property
     def api_floating_ip(self) -> bool:
-        """Whether the scalers have a floating IP, mapped to who leads, by which operators reach the API."""
+        """Whether the scalers have a floating IP, mapped to who leads, by which operators reach them."""
         ...
 
     @property

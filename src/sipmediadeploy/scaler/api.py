@@ -1,8 +1,8 @@
 """The scaler's HTTP API, version 1: for operators, and for other scalers that copy its journal.
 
-Inside of the stack's network it is plain HTTP, and a standby names the leader to who has a command for it.
-To the outside it is served over HTTPS, by the key that is derived from the master secret. From there perhaps
-only this scaler can be reached: it asks the leader itself.
+Inside of the stack's network it is plain HTTP, and a standby names the leader to who has a command for
+it. To the outside it is served over HTTPS, by the key that is derived from the master secret. From there
+perhaps only this scaler can be reached: it asks the leader itself.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from sipmediadeploy.protocol.scaler import (
     ScalerClient,
     ScalerError,
     Trail,
+    newest,
 )
 from sipmediadeploy.protocol.seen import StackNow
 from sipmediadeploy.providers.base import ReplicaRecord
@@ -71,7 +72,7 @@ class Outside:
 
 @contextlib.asynccontextmanager
 async def served(sources: Sources, address: str, token: str, port: int = SCALER_PORT) -> AsyncIterator[None]:
-    """Serve the API on ``address`` meanwhile, to those who have the ``token``, inside of the stack's network.
+    """Serve the API inside of the stack's network meanwhile, on ``address``, to who has the ``token``.
 
     Raises:
         OSError: it can't be bound.
@@ -85,7 +86,7 @@ async def served(sources: Sources, address: str, token: str, port: int = SCALER_
 async def served_outside(
     sources: Sources, token: str, outside: Outside, port: int = API_PORT
 ) -> AsyncIterator[None]:
-    """Serve it over HTTPS on all addresses meanwhile, to those who have the ``token``.
+    """Serve it over HTTPS on all addresses meanwhile, to who has the ``token``.
 
     Raises:
         OSError: it can't be bound.
@@ -127,9 +128,10 @@ def make_app(sources: Sources, token: str, port: int, outside: Outside | None = 
         return _json(await sources.now())
 
     async def events(request: web.Request) -> web.Response:
-        after = request.query.get("after", "0")
-        position = int(after) if after.isascii() and after.isdigit() and len(after) < 12 else 0
-        return _json(journal.after(request.query.get("boot", ""), position))
+        trail = journal.after(request.query.get("boot", ""), _number(request, "after"))
+        if last := _number(request, "last"):
+            trail = trail.model_copy(update={"entries": newest(trail.entries, last)})
+        return _json(trail)
 
     async def command(request: web.Request) -> web.Response:
         what = request.match_info["command"]
@@ -208,6 +210,12 @@ def _errors() -> logging.Logger:
 
 def _is_ours(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+def _number(request: web.Request, name: str) -> int:
+    """A number of the query; 0: it is not there, or is none."""
+    text = request.query.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
 
 
 def _leader(scaler: Scaler) -> ReplicaRecord | None:

@@ -1,8 +1,8 @@
-"""Lets connections in from networks that are not the stack's own: over TLS, few at a time, and not for long.
+"""Lets connections in from outside of the stack's network: over TLS, few at a time, and not for long.
 
 asyncio's own servers take all that come, and wait for each for as long as it likes. Here a number is
-served at a time and the others wait in the kernel's queue; who has not shown a good token in some seconds is
-cut off, whatever it is sending.
+served at a time and the others wait in the kernel's queue; who has not shown a good token in some seconds
+is cut off, whatever it is sending.
 """
 
 from __future__ import annotations

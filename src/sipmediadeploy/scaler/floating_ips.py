@@ -5,8 +5,8 @@ allows no service addresses the floating IP itself is mapped to one replica, and
 fails (``reassociate``). Callers that keep their port then stay with the old replica for as long as the
 cloud's NAT remembers them: that is the limit of such clouds.
 
-That of the scalers' API is for operators, whose connections are short: it is made by the leader, and mapped
-to who leads. Nothing else waits for it.
+That of the scalers' API is for operators, whose connections are short: it is made by the leader, and
+mapped to who leads. Nothing else waits for it.
 """
 
 from __future__ import annotations

@@ -27,7 +27,6 @@ from sipmediadeploy.protocol.replica import (
 from sipmediadeploy.protocol.scaler import API_PORT, ScalerClient, operator_token
 from sipmediadeploy.protocol.scaler_tls import server_context
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
-from sipmediadeploy.protocol.seen import StackNow
 from sipmediadeploy.providers.base import MakeProvider, Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler.act import Authority, Executor
@@ -38,7 +37,7 @@ from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.door import Door
 from sipmediadeploy.scaler.health import serves
 from sipmediadeploy.scaler.journal import Journal
-from sipmediadeploy.scaler.look import look
+from sipmediadeploy.scaler.look import stack_now
 from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.metrics import Metrics
 from sipmediadeploy.scaler.model import SURGE, Action, Target
@@ -236,7 +235,9 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         journal.event("scaler starts", stack=stack.name, version=service.image_version)
         copying = asyncio.create_task(copy_journals(scaler, journal, others))
         watch.start()
-        sources = Sources(scaler, journal, metrics.text, partial(stack_now, scaler, target, agents, service))
+        sources = Sources(
+            scaler, journal, metrics.text, partial(stack_now, scaler, target, agents, service.subnet)
+        )
         async with (
             served(sources, str(document.address), token),
             _outside(sources, token, others, service),
@@ -247,23 +248,13 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         journal.event("scaler stops")
 
 
-async def stack_now(scaler: Scaler, target: Target, agents: Agents, service: ScalerService) -> StackNow:
-    """What this scaler sees: the inventory as it was read last, and what the agents say now."""
-    seen = await look(scaler.records, agents, target.hashes, target.version)
-    return StackNow(
-        subnet=service.subnet,
-        replicas=seen,
-        floating_ips=scaler.floating_ips,
-        inventory_age_s=scaler.inventory_age_s,
-    )
-
-
 @contextlib.asynccontextmanager
 async def _outside(
     sources: Sources, token: str, others: ScalerClient, service: ScalerService
 ) -> AsyncIterator[None]:
-    """Serve the API to the outside meanwhile, where the stack is not on the operator's own machine. When that
-    can't be done it is reported, and no reason to leave the stack alone.
+    """Serve the API to the outside meanwhile, where the stack is not on the operator's own machine.
+
+    When that can't be done it is reported, and no reason to leave the stack alone.
     """
     stack = service.stack_definition
     async with contextlib.AsyncExitStack() as serving:

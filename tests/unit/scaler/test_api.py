@@ -64,6 +64,7 @@ async def test_the_leader_carries_commands_out(leader: FakeScaler, tmp_path: Pat
         events = await client.events("127.0.0.1")
         asked = ["pause asked", "resume asked", "replace asked", "replace asked"]
         assert [entry.event for entry in events.entries] == asked
+        assert [entry.event for entry in await client.newest("127.0.0.1", 3)] == asked[1:]
 
 
 @pytest.mark.parametrize(

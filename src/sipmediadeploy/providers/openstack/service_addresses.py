@@ -54,7 +54,7 @@ class ServiceAddresses:
             return IPv4Address(there[0]["floating_ip_address"])
 
     def make(self, role: Role, to: str) -> None:
-        """Make the floating IP of a pool without service address, unless it is there; mapped to a replica."""
+        """Make the floating IP of a pool without service address, mapped to a replica, unless it is there."""
         what, mark = f"floating IP of {role}", marks.service_mark(self._stack, role)
         with self._lock:
             if self._floating_ips([mark]):
