@@ -19,7 +19,8 @@ async def look(
 ) -> tuple[Seen, ...]:
     """The replicas of the inventory and what each says now, by role and slot.
 
-    It takes as long as one answer may take. ``wanted`` are the service hashes of up-to-date replicas, ``version`` is that of their images.
+    It takes as long as one answer may take. ``wanted`` are the service hashes of up-to-date replicas,
+    ``version`` is that of their images.
     """
 
     async def ask(record: ReplicaRecord) -> Seen:

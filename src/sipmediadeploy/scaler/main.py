@@ -240,7 +240,7 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         )
         async with (
             served(sources, str(document.address), token),
-            _outside(sources, token, others, service),
+            api_outside(sources, token, others, service),
         ):
             await scaler.run(stop)
         copying.cancel()
@@ -249,7 +249,7 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _outside(
+async def api_outside(
     sources: Sources, token: str, others: ScalerClient, service: ScalerService
 ) -> AsyncIterator[None]:
     """Serve the API to the outside meanwhile, where the stack is not on the operator's own machine.
