@@ -17,6 +17,8 @@ from sipmediadeploy.cli import operate, remote
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.remote import find_remote, parse_address
+from sipmediadeploy.cli.view import as_data, problems
+from sipmediadeploy.protocol.agent import State, Status
 from sipmediadeploy.protocol.seen import Seen, StackNow
 from sipmediadeploy.providers.base import FloatingIp
 from sipmediadeploy.stack import Role, load_stack
@@ -182,3 +184,33 @@ def test_watch_goes_on_while_another_scaler_takes_the_lead(
     assert shown.count("demo-scaler-1") >= 3
     assert shown.count("! nobody answers") == 1
     assert watch(away, now) == "nobody answers", "who can't be reached at all is an error"
+
+
+@pytest.mark.parametrize(("age_s", "said"), [(None, "since it was started"), (40.0, "for 40 s"), (3.0, "")])
+def test_what_a_blind_scaler_tells_is_not_taken_for_the_present(
+    place: Place, age_s: float | None, said: str
+) -> None:
+    stack = load_stack(place.stack_file)
+    found = problems(stack, StackNow(subnet=SUBNET, replicas=(), inventory_age_s=age_s))
+    assert any("could not read the list of replicas" in problem for problem in found) == bool(said)
+    assert not said or said in found[0]
+
+
+def test_where_floating_ips_move_their_replica_is_the_one_that_is_called(place: Place) -> None:
+    """With openstack.service_addresses: reassociate no replica says that it holds an address."""
+    holder = record(Role.KAMAILIO, 1)
+    status = Status(
+        name=holder.name,
+        role=Role.KAMAILIO,
+        state=State.READY,
+        reason="",
+        version="v",
+        config_hash="h",
+        uptime_s=1,
+    )
+    ip = FloatingIp(Role.KAMAILIO, IPv4Address("198.51.100.7"), holder.id)
+    now = StackNow(subnet=SUBNET, replicas=(Seen(holder, status),), floating_ips=(ip,))
+    data = as_data(load_stack(place.stack_file), now)
+    assert data["service_addresses"]["kamailio"]["held_by"] == [holder.name]
+    assert data["sip"] == "sip:demo@198.51.100.7"
+    assert not any("kamailio is held by" in problem for problem in data["problems"])
