@@ -307,6 +307,10 @@ class OpenStack(_Strict):
         Literal["none", "floating", "network"],
         Field(description="of gateways: none, a floating IP each, or a port on the external network each"),
     ] = "floating"
+    api: Annotated[
+        Literal["floating", "none"],
+        Field(description="how the scalers' API is reached from outside: by a floating IP of theirs, or not"),
+    ] = "floating"
     service_addresses: Annotated[
         Literal["vrrp", "reassociate"],
         Field(

@@ -17,6 +17,7 @@ async def history(seed: int, theatre: Theatre | None = None) -> None:
     # One stack in four lives where no address may move, and one in four has zones.
     theatre.world.service_addresses = seed % 4 != 1
     theatre.world.zones = ("east", "west") if seed % 4 == 2 else ()
+    theatre.world.api_floating_ip = seed % 3 == 0
     async with theatre.going() as world:
         await theatre.until("the stack comes up", 60)
         for _ in range(200):

@@ -126,6 +126,42 @@ def test_where_no_address_moves_the_floating_ip_follows_the_working_replica() ->
         run(scene(seed))
 
 
+def test_the_floating_ip_of_the_api_follows_the_leader() -> None:
+    async def scene(seed: int) -> None:
+        theatre = Theatre(stack(), seed)
+        theatre.world.api_floating_ip = True
+        async with theatre.going() as world:
+            await theatre.until("the stack comes up, and its API is reached", 60)
+            for kill in (world.stop, world.vanish):
+                (leader,) = theatre.leaders()
+                kill(leader.machine)
+                await theatre.until("the API is reached again", 60)
+                assert world.floating[Role.SCALER] != leader.machine.record.id
+
+    for seed in range(4):
+        run(scene(seed))
+
+
+def test_a_cloud_that_has_no_floating_ip_left_for_the_api_keeps_nothing_from_being_healed() -> None:
+    async def scene() -> None:
+        theatre = Theatre(stack(), 3)
+        world = theatre.world
+        world.api_floating_ip = world.no_floating_ip_is_left = True
+        async with theatre.going():
+            await theatre.live(30)
+            assert len(world.of(Role.KAMAILIO)) == 2
+            world.stop(world.of(Role.KAMAILIO)[0])
+            await theatre.live(20)
+            assert len(theatre.working(Role.KAMAILIO)) == 2
+            assert any("no floating IP yet" in problem for problem in theatre.report.problems)
+            failed = [line for line in theatre.trail if "make_floating_ip failed" in line]
+            assert 3 < len(failed) < 10, "it is tried again, ever more seldom"
+            world.no_floating_ip_is_left = False
+            await theatre.until("the API is reached", 90)
+
+    run(scene())
+
+
 def _silence(machine: Machine) -> None:
     machine.reachable = False
 

@@ -245,9 +245,13 @@ class Theatre:
         takes = {m.record.name for m in world.of(Role.GATEWAY) if m.takes_calls(world.now)}
         told = all(known == takes for known in lists)
         reached = all(self._is_reached(role, to) for role, to in world.floating.items())
+        if world.api_floating_ip:
+            reached = reached and Role.SCALER in world.floating
         return fixed and bool(gateways) and told and reached and len(self.leaders()) == 1
 
     def _is_reached(self, role: Role, mapped_to: str | None) -> bool:
+        if role is Role.SCALER:
+            return mapped_to in {running.machine.record.id for running in self.leaders()}
         if self.world.service_addresses:
             return mapped_to == SERVICE_ADDRESS
         return mapped_to in {machine.record.id for machine in self.working(role)}

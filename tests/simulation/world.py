@@ -84,6 +84,7 @@ class World:
         self.machines: dict[str, Machine] = {}
         self.inventory_fails = False
         self.creations_fail = False
+        self.no_floating_ip_is_left = False
         self.never_come_up = False
         self.api_lies = 0.0
         """How often a request of the API takes effect and is answered with an error."""
@@ -95,6 +96,7 @@ class World:
         """(process, machine id or API): nothing passes."""
         self.closed = False
         self.service_addresses = True
+        self.api_floating_ip = False
         self.zones: tuple[str, ...] = ()
         self.floating: dict[Role, str | None] = {}
         """By role: what its floating IP is mapped to; absent: it has none."""
@@ -172,6 +174,17 @@ class World:
             return [FloatingIp(role, floating_ip(role), to) for role, to in self.floating.items()]
 
         return await self.api(listed)
+
+    async def make_floating_ip(self, role: Role, to: str) -> None:
+        self._note(f"floating IP of {role}")
+
+        async def made() -> None:
+            await asyncio.sleep(self.random.uniform(0.05, self.slow_s))
+            if self.no_floating_ip_is_left:
+                raise ProviderError("the quota of floating IPs is used up")
+            self.floating.setdefault(role, to)
+
+        await self.api(made)
 
     async def map_floating_ip(self, address: IPv4Address, to: str) -> None:
         self._note(f"map {address}")

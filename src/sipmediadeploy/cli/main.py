@@ -26,6 +26,15 @@ StackFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 _DEFAULT = Path("stack.yaml")
+Api = Annotated[
+    str | None,
+    typer.Option(
+        "--api",
+        envvar="SMD_API",
+        metavar="ADDRESS[:PORT]",
+        help="Where the scalers' API of a stack elsewhere is; without it: its floating IP.",
+    ),
+]
 
 
 def _place(stack_file: Path) -> Place:
@@ -96,11 +105,11 @@ def down(stack: StackFile = _DEFAULT, foundation: _Foundation = False) -> None:
 
 
 @app.command()
-def status(stack: StackFile = _DEFAULT, json: Json = False) -> None:
+def status(stack: StackFile = _DEFAULT, json: Json = False, api: Api = None) -> None:
     """Show the replicas and their states. Exit code 1: the stack is not whole."""
     from sipmediadeploy.cli.status import status as run
 
-    raise typer.Exit(run(_place(stack), json))
+    raise typer.Exit(run(_place(stack), json, api))
 
 
 @app.command()
@@ -121,72 +130,75 @@ def events(
     stack: StackFile = _DEFAULT,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the last ones.")] = 50,
     json: Json = False,
+    api: Api = None,
 ) -> None:
     """Print the audit trail: what the scalers saw, decided and did, and why."""
     from sipmediadeploy.cli.operate import events as run
 
-    run(_place(stack), lines, json)
+    run(_place(stack), lines, json, api)
 
 
 @app.command()
-def watch(stack: StackFile = _DEFAULT) -> None:
+def watch(stack: StackFile = _DEFAULT, api: Api = None) -> None:
     """Show replicas, problems and events live, until interrupted."""
     from sipmediadeploy.cli.operate import watch as run
 
-    run(_place(stack))
+    run(_place(stack), api)
 
 
 @app.command()
 def failover(
-    pool: Annotated[str, typer.Argument(help="kamailio, coturn or scaler.")], stack: StackFile = _DEFAULT
+    pool: Annotated[str, typer.Argument(help="kamailio, coturn or scaler.")],
+    stack: StackFile = _DEFAULT,
+    api: Api = None,
 ) -> None:
     """Make another replica of a pool the active one, in order: no call is lost."""
     from sipmediadeploy.cli.operate import command as run
 
-    run(_place(stack), "failover", pool)
+    run(_place(stack), "failover", pool, api)
 
 
 Replica = Annotated[str, typer.Argument(help="A replica's name, as smd status shows it.")]
 
 
 @app.command()
-def drain(replica: Replica, stack: StackFile = _DEFAULT) -> None:
+def drain(replica: Replica, stack: StackFile = _DEFAULT, api: Api = None) -> None:
     """Have a replica take no new work; calls go on. Only undrain ends this."""
     from sipmediadeploy.cli.operate import command as run
 
-    run(_place(stack), "drain", replica)
+    run(_place(stack), "drain", replica, api)
 
 
 @app.command()
-def undrain(replica: Replica, stack: StackFile = _DEFAULT) -> None:
+def undrain(replica: Replica, stack: StackFile = _DEFAULT, api: Api = None) -> None:
     """Have a replica that was drained take work again."""
     from sipmediadeploy.cli.operate import command as run
 
-    run(_place(stack), "undrain", replica)
+    run(_place(stack), "undrain", replica, api)
 
 
 @app.command()
-def replace(replica: Replica, stack: StackFile = _DEFAULT) -> None:
+def replace(replica: Replica, stack: StackFile = _DEFAULT, api: Api = None) -> None:
     """Have a replica replaced by a new one, in order: no call is lost."""
     from sipmediadeploy.cli.operate import command as run
 
-    run(_place(stack), "replace", replica)
+    run(_place(stack), "replace", replica, api)
 
 
 @app.command()
-def pause(stack: StackFile = _DEFAULT) -> None:
+def pause(stack: StackFile = _DEFAULT, api: Api = None) -> None:
     """Have the scalers watch only, until they are resumed."""
     from sipmediadeploy.cli.operate import command as run
 
-    run(_place(stack), "pause", "")
+    run(_place(stack), "pause", "", api)
 
 
 @app.command()
-def resume(stack: StackFile = _DEFAULT) -> None:
+def resume(stack: StackFile = _DEFAULT, api: Api = None) -> None:
     """Have the scalers act again."""
     from sipmediadeploy.cli.operate import command as run
 
-    run(_place(stack), "resume", "")
+    run(_place(stack), "resume", "", api)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -120,7 +120,7 @@ class Place:
     def _own_secrets(self, stack: Stack) -> Secrets:
         from sipmediadeploy.protocol.secrets import Secrets
 
-        conference, master = stack.conference, self._master_secret()
+        conference, master = stack.conference, self.master_secret()
         if conference.token_file is not None:
             token = self._private(conference.token_file, "conference.token_file")
             if token.count(".") != 2:
@@ -150,7 +150,12 @@ class Place:
             raise CommandError(f"{key}: others can read {path} (mode {mode:03o}): chmod 600 {path}")
         return text.strip()
 
-    def _master_secret(self) -> str:
+    def master_secret(self) -> str:
+        """What every other secret of the stack is derived from.
+
+        Raises:
+            CommandError: it is missing or can't be used, or others can read it.
+        """
         if (given := os.environ.get(_MASTER_VARIABLE)) is not None:
             return _checked(given, _MASTER_VARIABLE)
         import yaml

@@ -1,11 +1,12 @@
-"""A stack that runs on this host's engine, as commands use it: its network, provider and agents' client."""
+"""A stack that runs, as commands use it: on this host's engine, or elsewhere (``cli.remote``)."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Protocol, TypeVar
 
 import docker
 import requests
@@ -13,20 +14,73 @@ from docker.errors import DockerException
 
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
-from sipmediadeploy.cli.view import Seen, look
 from sipmediadeploy.protocol.client import HttpAgents
+from sipmediadeploy.protocol.scaler import ScalerAway, ScalerClient, ScalerError, operator_token
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
+from sipmediadeploy.protocol.seen import StackNow
 from sipmediadeploy.providers.base import Provider
 from sipmediadeploy.providers.docker import labels
-from sipmediadeploy.providers.docker.engine import reason
+from sipmediadeploy.providers.docker.engine import connect, reason
 from sipmediadeploy.providers.docker.network import find_network
+from sipmediadeploy.scaler.look import look
 from sipmediadeploy.scaler.main import load_provider, wanted_hashes
 from sipmediadeploy.stack import Role, Stack, load_stack
+
+T = TypeVar("T")
+
+Ask = Callable[[ScalerClient, str], Awaitable[T]]
+"""``ask(client, address)`` asks one scaler."""
+
+
+class RunningStack(Protocol):
+    """A stack that has been brought up, wherever it runs."""
+
+    @property
+    def stack(self) -> Stack:
+        """As the stack file has it."""
+        ...
+
+    async def look(self) -> StackNow:
+        """Every replica and what it says now.
+
+        Raises:
+            CommandError, ProviderError: that can't be learned.
+        """
+        ...
+
+    async def ask(self, ask: Ask[T]) -> T:
+        """What the leader says, asked through any scaler.
+
+        Raises:
+            CommandError: none answers, or it refuses.
+        """
+        ...
+
+
+@contextlib.contextmanager
+def reached(place: Place, api: str | None, what: str) -> Iterator[RunningStack]:
+    """The stack of ``place`` while ``what`` is done with it, by whatever way leads there: docker's engine,
+    or the scalers' API (at ``api``, if that is given).
+
+    Raises:
+        CommandError, ProviderError: there is no way there.
+        StackError: its file can't be used.
+    """
+    stack = load_stack(place.stack_file)
+    if stack.provider == "docker":
+        if api:
+            raise CommandError(f"{stack.name} is a stack on this machine: leave --api and SMD_API out")
+        with engine_errors(what), contextlib.closing(connect()) as client:
+            yield find_running(place, client)
+    else:
+        from sipmediadeploy.cli.remote import find_remote
+
+        yield find_remote(place, stack, api)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What commands need to know of a stack that has been brought up."""
+    """What commands need to know of a stack on this host's engine; a :class:`RunningStack`."""
 
     stack: Stack
     secrets: Secrets
@@ -45,10 +99,32 @@ class Running:
         async with HttpAgents(lambda name: agent_token(self.secrets.master, name)) as agents:
             yield agents
 
-    async def look(self) -> list[Seen]:
-        """Every replica and what it says now."""
+    async def look(self) -> StackNow:
+        """Every replica and what it says now.
+
+        Raises:
+            ProviderError: the inventory can't be read.
+        """
         async with self.agents() as agents:
-            return await look(self.provider, agents, self.wanted(), self.version)
+            seen = await look(await self.provider.inventory(), agents, self.wanted(), self.version)
+        return StackNow(subnet=self.subnet, replicas=seen)
+
+    async def ask(self, ask: Ask[T]) -> T:
+        """The answer of the first scaler that gives one; standbys send commands on to the leader."""
+        records = await self.provider.inventory()
+        away = []
+        async with ScalerClient(operator_token(self.secrets.master)) as client:
+            for record in records:
+                if record.role is not Role.SCALER:
+                    continue
+                try:
+                    return await ask(client, str(record.address))
+                except ScalerAway as e:
+                    away.append(f"{record.name}: {e}")
+                except ScalerError as e:
+                    raise CommandError(str(e)) from None
+        none = f"stack {self.stack.name} has no scaler; 'smd up' makes one"
+        raise CommandError("; ".join(away) or none)
 
 
 @contextlib.contextmanager

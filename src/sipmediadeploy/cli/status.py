@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from typing import Any
 
 from sipmediadeploy.cli.place import Place
-from sipmediadeploy.cli.stackrun import Running, engine_errors, find_running
-from sipmediadeploy.cli.view import Seen, as_data, console, table
-from sipmediadeploy.providers.docker.engine import connect
+from sipmediadeploy.cli.stackrun import reached
+from sipmediadeploy.cli.view import as_data, console, table
+from sipmediadeploy.protocol.seen import StackNow
+from sipmediadeploy.stack import Stack
 
 
-def status(place: Place, as_json: bool) -> int:
-    """Show the replicas and what is wrong; 0 when nothing is, else 1."""
-    running, seen = _look(place)
-    data = as_data(running.stack, running.subnet, seen)
+def status(place: Place, as_json: bool, api: str | None = None) -> int:
+    """Show the replicas and what is wrong; 0 when nothing is, else 1; ``api`` as in ``reached``."""
+    stack, now = _look(place, api)
+    data = as_data(stack, now)
     problems = data["problems"]
     if as_json:
         print(json.dumps(data, indent=2))
         return 1 if problems else 0
-    console().print(table(seen))
+    console().print(table(now.replicas))
     for problem in problems:
         print(f"! {problem}")
     if not problems:
-        print(f"The stack {running.stack.name} is whole.")
+        print(f"The stack {stack.name} is whole.")
     return 1 if problems else 0
 
 
@@ -35,11 +35,9 @@ def status_data(place: Place) -> dict[str, Any]:
     Raises:
         CommandError: the stack is not up, or the engine refuses.
     """
-    running, seen = _look(place)
-    return as_data(running.stack, running.subnet, seen)
+    return as_data(*_look(place, None))
 
 
-def _look(place: Place) -> tuple[Running, list[Seen]]:
-    with engine_errors("the status"), contextlib.closing(connect()) as client:
-        running = find_running(place, client)
-    return running, asyncio.run(running.look())
+def _look(place: Place, api: str | None) -> tuple[Stack, StackNow]:
+    with reached(place, api, "the status") as running:
+        return running.stack, asyncio.run(running.look())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import docker
 
@@ -12,22 +12,15 @@ from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.first_scaler import ensure_scaler
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running, engine_errors
-from sipmediadeploy.cli.view import (
-    Seen,
-    console,
-    look,
-    missing,
-    page_address,
-    shorten,
-    sip_address,
-    table,
-)
+from sipmediadeploy.cli.view import console, missing, page_address, shorten, sip_address, table
 from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.protocol.client import AgentError, Agents, WrongToken
 from sipmediadeploy.protocol.secrets import Secrets
+from sipmediadeploy.protocol.seen import Seen
 from sipmediadeploy.providers.docker.engine import ensure_engine
 from sipmediadeploy.providers.docker.network import ensure_network
 from sipmediadeploy.providers.docker.publish import ensure_published
+from sipmediadeploy.scaler.look import look
 from sipmediadeploy.scaler.main import load_provider
 from sipmediadeploy.stack import Role, Stack, load_stack
 
@@ -58,7 +51,7 @@ def up(place: Place, timeout: float) -> None:
     print(f"  call  {sip_address(stack, running.subnet)}")
     print(f"  open  {page_address(stack, running.subnet) or stack.conference.url}")
     print("  try   ./smd call demo\n")
-    console().print(table(asyncio.run(running.look())))
+    console().print(table(asyncio.run(running.look()).replicas))
 
 
 def _prepare(
@@ -101,13 +94,13 @@ async def _refuse_other_secrets(running: Running, agents: Agents) -> None:
 
 async def _wait_until_whole(
     running: Running, agents: Agents, limit_s: float, report: Callable[[str], None]
-) -> list[Seen]:
+) -> tuple[Seen, ...]:
     """Look until nothing is missing or the time is over, and tell of each change; what was seen last."""
     deadline = time.monotonic() + limit_s
     wanted = running.wanted()
     states: dict[str, str] = {}
     while True:
-        seen = await look(running.provider, agents, wanted, running.version)
+        seen = await look(await running.provider.inventory(), agents, wanted, running.version)
         now = {one.record.name: one.state for one in seen}
         for name, state in now.items():
             if states.get(name) != state:
@@ -121,7 +114,7 @@ async def _wait_until_whole(
 
 
 def _explain(
-    running: Running, client: docker.DockerClient, seen: list[Seen], problems: list[str], limit_s: float
+    running: Running, client: docker.DockerClient, seen: Sequence[Seen], problems: list[str], limit_s: float
 ) -> str:
     lines = [f"the stack {running.stack.name} is not whole after {limit_s:.0f} s:"]
     lines += [f"  {problem}" for problem in problems]

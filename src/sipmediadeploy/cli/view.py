@@ -1,19 +1,17 @@
-"""The stack as seen from the host: every replica with what its agent says, and what is missing."""
+"""What is made of a stack as it was seen, for people and other programs: what is missing, tables."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import time
-from dataclasses import dataclass
-from ipaddress import IPv4Network
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sipmediadeploy.protocol.agent import Gateway, Gateways, State, Status
-from sipmediadeploy.protocol.client import AgentError, Agents
+from sipmediadeploy.protocol.agent import Gateway, Gateways, State
 from sipmediadeploy.protocol.replica import GATEWAY_SIP_PORT
-from sipmediadeploy.providers.base import Life, Provider, ReplicaRecord
+from sipmediadeploy.protocol.seen import WELL, Seen, StackNow
+from sipmediadeploy.providers.base import FloatingIp
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.stack import Role, Stack
 
@@ -21,92 +19,46 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-WELL = (State.READY, State.BUSY)
 LEAVING = (State.DRAINING, State.DRAINED)
-_BOOTING_S = 20.0
-"""A replica that was made so short a time ago and does not answer yet is taken to be booting."""
+_STALE_S = 15.0
+"""What was read of the provider before may have changed."""
 _PIPE_WIDTH = 140
 """Columns of a table that is not printed to a terminal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One replica now."""
-
-    record: ReplicaRecord
-    status: Status | None
-    error: str = ""
-    """Why there is no status."""
-    outdated: bool = False
-
-    @property
-    def state(self) -> str:
-        """Its state in one word."""
-        if self.record.life is Life.STOPPED:
-            return "stopped"
-        if self.status is not None:
-            return str(self.status.state)
-        young = time.time() - self.record.created_at < _BOOTING_S
-        return str(State.BOOTING) if young else "silent"
-
-    @property
-    def well(self) -> bool:
-        """It is up to date and does its job."""
-        return self.status is not None and self.status.state in WELL and not self.outdated
-
-    @property
-    def reason(self) -> str:
-        """Why it is in its state."""
-        reason = self.status.reason if self.status is not None else self.error
-        return f"outdated; {reason}" if self.outdated else reason
-
-
-async def look(
-    provider: Provider, agents: Agents, wanted: dict[tuple[Role, int], str], version: str
-) -> list[Seen]:
-    """Every replica of the stack and what it says now, by role and slot.
-
-    ``wanted`` are the service hashes of up-to-date replicas.
-
-    Raises:
-        ProviderError: the inventory can't be read.
-    """
-
-    async def ask(record: ReplicaRecord) -> Seen:
-        outdated = record.config_hash != wanted.get((record.role, record.slot)) or record.version != version
-        try:
-            return Seen(record, await agents.status(record), outdated=outdated)
-        except AgentError as e:
-            return Seen(record, None, str(e), outdated)
-
-    order = list(Role)
-    seen = await asyncio.gather(*(ask(record) for record in await provider.inventory()))
-    return sorted(seen, key=lambda one: (order.index(one.record.role), one.record.slot, one.record.name))
-
-
-def missing(stack: Stack, seen: list[Seen]) -> list[str]:
+def problems(stack: Stack, now: StackNow) -> list[str]:
     """What is not as it should be, a sentence each; nothing when the stack is whole."""
-    problems = []
+    age = now.inventory_age_s
+    if age is not None and age < _STALE_S:
+        return missing(stack, now.replicas, now.floating_ips)
+    since = "since it was started" if age is None else f"for {age:.0f} s"
+    old = f"the scaler that answers could not read the list of replicas {since}"
+    return [old, *missing(stack, now.replicas, now.floating_ips)]
+
+
+def missing(stack: Stack, seen: Sequence[Seen], floating_ips: Sequence[FloatingIp] = ()) -> list[str]:
+    """What is missing of the replicas, a sentence each."""
+    found = []
     for role, number in wanted_numbers(stack).items():
         well = [one for one in seen if one.record.role is role and one.well]
         if len(well) < number:
-            problems.append(f"{role}: {len(well)} of {number} replicas are ready")
+            found.append(f"{role}: {len(well)} of {number} replicas are ready")
         for one in seen:
             if one.record.role is role and one.outdated and not (one.status and one.status.state in LEAVING):
-                problems.append(f"{one.record.name} is outdated and not replaced yet")
+                found.append(f"{one.record.name} is outdated and not replaced yet")
     for role in (Role.KAMAILIO, Role.COTURN):
-        holders = holders_of(seen, role)
+        holders = holders_of(seen, role, floating_ips)
         if len(holders) != 1:
-            problems.append(f"the service address of {role} is held by {' and '.join(holders) or 'nobody'}")
+            found.append(f"the service address of {role} is held by {' and '.join(holders) or 'nobody'}")
     leaders = holders_of(seen, Role.SCALER)
     if len(leaders) != 1:
-        problems.append(f"the scalers are led by {' and '.join(leaders) or 'nobody'}")
+        found.append(f"the scalers are led by {' and '.join(leaders) or 'nobody'}")
     gateways = expected_gateways(seen)
     for one in seen:
         told = one.status.gateways_revision if one.status else None
         if one.record.role is Role.KAMAILIO and one.well and told != gateways.revision:
-            problems.append(f"{one.record.name} does not use the present list of gateways yet")
-    return problems
+            found.append(f"{one.record.name} does not use the present list of gateways yet")
+    return found
 
 
 def wanted_numbers(stack: Stack) -> dict[Role, int]:
@@ -121,12 +73,20 @@ def wanted_numbers(stack: Stack) -> dict[Role, int]:
     }
 
 
-def holders_of(seen: list[Seen], role: Role) -> list[str]:
-    """The replicas that hold the service address of ``role``, or the scalers that lead."""
-    return [one.record.name for one in seen if one.record.role is role and one.status and one.status.active]
+def holders_of(seen: Sequence[Seen], role: Role, floating_ips: Sequence[FloatingIp] = ()) -> list[str]:
+    """The replicas that hold the address of ``role``, or the scalers that lead.
+
+    Where no service address moves, the one to which the pool's floating IP is mapped has it.
+    """
+    mapped = {ip.mapped_to for ip in floating_ips if ip.role is role and role is not Role.SCALER}
+    return [
+        one.record.name
+        for one in seen
+        if one.record.role is role and one.status and (one.status.active or one.record.id in mapped)
+    ]
 
 
-def expected_gateways(seen: list[Seen]) -> Gateways:
+def expected_gateways(seen: Sequence[Seen]) -> Gateways:
     """The gateways as the scaler tells Kamailio of them (see ``scaler.plan.gateway_list``)."""
     listed = []
     for one in seen:
@@ -138,9 +98,11 @@ def expected_gateways(seen: list[Seen]) -> Gateways:
     return Gateways(term=0, gateways=tuple(listed))
 
 
-def sip_address(stack: Stack, subnet: IPv4Network, room: str = "demo") -> str:
-    """What to call."""
-    host = stack.publish or addresses.service_address(subnet, Role.KAMAILIO)
+def sip_address(
+    stack: Stack, subnet: IPv4Network, room: str = "demo", public: IPv4Address | None = None
+) -> str:
+    """What to call; ``public``: the pool's floating IP."""
+    host = public or stack.publish or addresses.service_address(subnet, Role.KAMAILIO)
     port = "" if stack.sip.port == 5060 else f":{stack.sip.port}"
     return f"sip:{room}@{host}{port}"
 
@@ -153,23 +115,24 @@ def page_address(stack: Stack, subnet: IPv4Network, room: str = "demo") -> str |
     return f"https://{host}/{room}"
 
 
-def as_data(stack: Stack, subnet: IPv4Network, seen: list[Seen]) -> dict[str, Any]:
+def as_data(stack: Stack, now: StackNow) -> dict[str, Any]:
     """The view for ``--json``."""
-    problems = missing(stack, seen)
+    found, subnet, public = problems(stack, now), now.subnet, {ip.role: ip.address for ip in now.floating_ips}
     return {
         "stack": stack.name,
-        "sip": sip_address(stack, subnet),
+        "sip": sip_address(stack, subnet, public=public.get(Role.KAMAILIO)),
         "page": page_address(stack, subnet),
-        "whole": not problems,
-        "problems": problems,
+        "whole": not found,
+        "problems": found,
         "service_addresses": {
             str(role): {
                 "address": str(addresses.service_address(subnet, role)),
-                "held_by": holders_of(seen, role),
+                "held_by": holders_of(now.replicas, role, now.floating_ips),
             }
             for role in (Role.KAMAILIO, Role.COTURN)
         },
-        "replicas": [_replica_data(one) for one in seen],
+        "floating_ips": {str(role): str(address) for role, address in public.items()},
+        "replicas": [_replica_data(one) for one in now.replicas],
     }
 
 
@@ -200,7 +163,7 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
-def table(seen: list[Seen]) -> Table:
+def table(seen: Sequence[Seen]) -> Table:
     """The replicas as a table."""
     from rich import box
     from rich.table import Table

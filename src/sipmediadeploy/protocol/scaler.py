@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+import ssl
+from collections.abc import Iterable
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sipmediadeploy.protocol.secrets import derive
+from sipmediadeploy.protocol.seen import StackNow
 
 SCALER_PORT = 8801
+API_PORT = 8843
+"""Of the same API over HTTPS (``protocol.scaler_tls``), for who is outside of the stack's network."""
 _LIMIT_S = 20.0
 """A planned failover is answered when it is done."""
+_OUTSIDE_S = 8.0
+"""So much longer an answer may take over HTTPS: the way is longer, and a standby asks the leader."""
 
 Command = Literal["pause", "resume", "failover", "drain", "undrain", "replace"]
 
@@ -44,6 +51,11 @@ class Trail(_Message):
     entries: tuple[Entry, ...]
 
 
+def newest(entries: Iterable[Entry], count: int) -> tuple[Entry, ...]:
+    """The ``count`` newest, the last one last. (What was copied from another scaler comes late.)"""
+    return tuple(sorted(entries, key=lambda entry: entry.at)[-count:])
+
+
 class View(_Message):
     """``GET /v1/scaler``: what a scaler makes of the stack."""
 
@@ -73,15 +85,28 @@ class ScalerError(Exception):
 
 
 class ScalerAway(ScalerError):
-    """It does not answer: another one may."""
+    """It can't answer now: another one may."""
+
+
+class ScalerSilent(ScalerAway):
+    """Nobody answers there."""
+
+
+class WrongScaler(ScalerError):
+    """Whoever answers there is not a scaler of this stack with this master secret."""
+
+
+_M = TypeVar("_M", bound=BaseModel)
 
 
 class ScalerClient:
     """Asks scalers; a standby sends commands on to the leader."""
 
-    def __init__(self, token: str, port: int = SCALER_PORT) -> None:
+    def __init__(self, token: str, port: int = SCALER_PORT, tls: ssl.SSLContext | None = None) -> None:
+        """``tls``: they are asked over HTTPS (see ``protocol.scaler_tls.client_context``)."""
         self._headers = {"Authorization": f"Bearer {token}"}
         self._port = port
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -94,20 +119,35 @@ class ScalerClient:
 
     async def view(self, address: str) -> View:
         """See :class:`View`. Raises ScalerError."""
-        return View.model_validate_json(await self._ask("GET", address, "scaler", 2.0))
+        return await self._read(View, address, "scaler", 2.0)
+
+    async def stack(self, address: str) -> StackNow:
+        """See :class:`StackNow`. Raises ScalerError."""
+        return await self._read(StackNow, address, "stack", 4.0)
 
     async def events(self, address: str, boot: str = "", after: int = 0, limit_s: float = 2.0) -> Trail:
         """The entries after position ``after`` of the trail ``boot``, or all. Raises ScalerError."""
         what = f"events?boot={boot}&after={after}"
-        try:
-            return Trail.model_validate_json(await self._ask("GET", address, what, limit_s))
-        except ValidationError as e:
-            raise ScalerError(f"the answer is no trail: {e.error_count()} errors") from None
+        return await self._read(Trail, address, what, limit_s)
+
+    async def newest(self, address: str, count: int) -> tuple[Entry, ...]:
+        """The ``count`` newest entries. Raises ScalerError."""
+        return newest((await self._read(Trail, address, f"events?last={count}", 2.0)).entries, count)
 
     async def command(self, address: str, command: Command, target: str = "") -> str:
         """Have it done; what to tell the operator. Raises ScalerError."""
         body = Request(target=target).model_dump()
         return Answer.model_validate_json(await self._ask("POST", address, command, _LIMIT_S, body)).text
+
+    async def _read(self, kind: type[_M], address: str, what: str, limit_s: float) -> _M:
+        text = await self._ask("GET", address, what, limit_s)
+        try:
+            return kind.model_validate_json(text)
+        except ValidationError as e:
+            wrong = f"{e.error_count()} errors; is the scaler of another version?"
+            raise ScalerError(
+                f"what it says of {what.partition('?')[0]} is not understood: {wrong}"
+            ) from None
 
     async def _ask(
         self,
@@ -121,14 +161,22 @@ class ScalerClient:
     ) -> bytes:
         if self._session is None:
             raise ScalerError("the client is not open")
-        url = f"http://{address}:{self._port}/v1/{what}"
+        scheme = "http" if self._tls is None else "https"
+        url, where = f"{scheme}://{address}:{self._port}/v1/{what}", f"the scaler at {address}:{self._port}"
+        limit_s += 0.0 if self._tls is None else _OUTSIDE_S
         timeout = aiohttp.ClientTimeout(total=limit_s)
         try:
             async with self._session.request(
-                method, url, json=body, headers=self._headers, timeout=timeout, allow_redirects=False
+                method,
+                url,
+                json=body,
+                headers=self._headers,
+                timeout=timeout,
+                allow_redirects=False,
+                ssl=self._tls or True,
             ) as answer:
                 text = await answer.read()
-                if answer.status == 307 and not sent_on:
+                if answer.status == 307 and not sent_on and self._tls is None:
                     leader = urlsplit(answer.headers["Location"]).hostname or address
                     return await self._ask(method, leader, what, limit_s, body, sent_on=True)
                 if answer.status == 503:
@@ -137,6 +185,12 @@ class ScalerClient:
                     raise ScalerError(text[:500].decode(errors="replace") or f"HTTP {answer.status}")
                 return text
         except TimeoutError:
-            raise ScalerAway(f"no answer from the scaler at {address} within {limit_s:g} s") from None
+            raise ScalerSilent(f"no answer from {where} within {limit_s:g} s") from None
+        except aiohttp.ClientConnectorCertificateError:
+            raise WrongScaler(
+                f"{where} has another key: it belongs to another stack, or was made with another secrets file"
+            ) from None
+        except aiohttp.ClientSSLError as e:
+            raise WrongScaler(f"{where} does not speak as a scaler does: {e}") from None
         except (aiohttp.ClientError, OSError) as e:
-            raise ScalerAway(f"the scaler at {address}: {e}") from None
+            raise ScalerSilent(f"{where}: {e}") from None

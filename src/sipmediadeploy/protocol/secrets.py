@@ -29,8 +29,12 @@ class Secrets(BaseModel):
 
 def derive(master: str, purpose: str) -> str:
     """The secret for ``purpose``: 43 URL-safe characters, always the same for the same two inputs."""
-    digest = hmac.new(master.encode(), purpose.encode(), hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(derive_bytes(master, purpose)).rstrip(b"=").decode()
+
+
+def derive_bytes(master: str, purpose: str) -> bytes:
+    """The same as 32 bytes, for what is a key and not a word."""
+    return hmac.new(master.encode(), purpose.encode(), hashlib.sha256).digest()
 
 
 def agent_token(master: str, replica: str) -> str:

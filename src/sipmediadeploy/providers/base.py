@@ -80,6 +80,11 @@ class Provider(Protocol):
         ...
 
     @property
+    def api_floating_ip(self) -> bool:
+        """Whether the scalers have a floating IP, mapped to who leads, by which operators reach them."""
+        ...
+
+    @property
     def zones(self) -> tuple[str, ...]:
         """Over what replicas of a pool are spread; empty: one machine, or the provider does it."""
         ...
@@ -105,6 +110,14 @@ class Provider(Protocol):
 
         Raises:
             ProviderError: it could not be mapped.
+        """
+        ...
+
+    async def make_floating_ip(self, role: Role, to: str) -> None:
+        """Make that of a pool which has none, mapped to a replica, by its id.
+
+        Raises:
+            ProviderError: it could not be made.
         """
         ...
 

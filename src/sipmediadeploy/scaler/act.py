@@ -29,10 +29,15 @@ LIMITS_S: Mapping[Kind, float] = {
     Kind.SET_GATEWAYS: 5.0,
     Kind.FAILOVER: 15.0,
     Kind.MAP_FLOATING_IP: 30.0,
+    Kind.MAKE_FLOATING_IP: 30.0,
 }
-_OF_THE_PROVIDER = (Kind.CREATE, Kind.DELETE, Kind.MAP_FLOATING_IP)
+_OF_THE_PROVIDER = (Kind.CREATE, Kind.DELETE, Kind.MAP_FLOATING_IP, Kind.MAKE_FLOATING_IP)
 """The lease is read again before each; its effect is seen in the inventory."""
-_LONGEST_BACKOFF_S: Mapping[Kind, float] = {Kind.CREATE: 120.0, Kind.DELETE: 60.0}
+_LONGEST_BACKOFF_S: Mapping[Kind, float] = {
+    Kind.CREATE: 120.0,
+    Kind.DELETE: 60.0,
+    Kind.MAKE_FLOATING_IP: 60.0,
+}
 _LONGEST_ORDER_BACKOFF_S = 5.0
 _FAILOVER_S, _FAILOVER_LOOK_S = 8.0, 0.1
 _UNSEEN_ORDER_S = 3.0
@@ -185,6 +190,8 @@ class Executor:
             await self._provider.delete(action.replica_id)
         elif action.kind is Kind.MAP_FLOATING_IP:
             await self._provider.map_floating_ip(IPv4Address(action.name), action.mapped_to)
+        elif action.kind is Kind.MAKE_FLOATING_IP:
+            await self._provider.make_floating_ip(action.role, action.mapped_to)
         elif record is None:
             raise AgentError(f"{action.name} is not there any more")
         elif action.kind is Kind.SET_GATEWAYS:

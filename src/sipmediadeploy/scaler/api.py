@@ -1,65 +1,107 @@
-"""The scaler's HTTP API, version 1: for operators, and for other scalers that copy its journal."""
+"""The scaler's HTTP API, version 1: for operators, and for other scalers that copy its journal.
+
+Inside of the stack's network it is plain HTTP, and a standby names the leader to who has a command for
+it. To the outside it is served over HTTPS, by the key that is derived from the master secret. From there
+perhaps only this scaler can be reached: it asks the leader itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import hmac
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import get_args
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sipmediadeploy.protocol.scaler import (
+    API_PORT,
     SCALER_PORT,
     Answer,
+    Command,
     Request,
+    ScalerAway,
     ScalerClient,
     ScalerError,
     Trail,
-    View,
+    newest,
 )
+from sipmediadeploy.protocol.seen import StackNow
+from sipmediadeploy.providers.base import ReplicaRecord
 from sipmediadeploy.scaler.commands import Commands, Refused
+from sipmediadeploy.scaler.door import Door
 from sipmediadeploy.scaler.journal import Journal
 from sipmediadeploy.scaler.loop import Scaler
 from sipmediadeploy.stack import Role
 
 COPY_S = 2.0
-_MAX_BODY = 65_536
+WRONG_TOKEN_S = 1.0
+"""So long who comes from outside with a wrong token waits for the answer."""
+_MAX_BODY = 16_384
+_MAX_LINE = 4_096
+_MAX_HEADERS = 32
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the API answers from."""
+
+    scaler: Scaler
+    journal: Journal
+    metrics: Callable[[], bytes]
+    """For Prometheus."""
+    now: Callable[[], Awaitable[StackNow]]
+    """Looks at the stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """By what the API is reached from outside, and reaches the leader."""
+
+    door: Door
+    others: ScalerClient
+
+
 @contextlib.asynccontextmanager
-async def served(
-    scaler: Scaler,
-    journal: Journal,
-    metrics: Callable[[], bytes],
-    address: str,
-    token: str,
-    port: int = SCALER_PORT,
-) -> AsyncIterator[None]:
-    """Serve the API on ``address`` meanwhile, to those who have the ``token``; ``metrics``: for Prometheus.
+async def served(sources: Sources, address: str, token: str, port: int = SCALER_PORT) -> AsyncIterator[None]:
+    """Serve the API inside of the stack's network meanwhile, on ``address``, to who has the ``token``.
 
     Raises:
         OSError: it can't be bound.
     """
-    app = make_app(scaler, journal, metrics, token, port)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    try:
+    async with _running(make_app(sources, token, port)) as runner:
         await web.TCPSite(runner, address, port).start()
         yield
-    finally:
-        await runner.cleanup()
 
 
-def make_app(
-    scaler: Scaler, journal: Journal, metrics: Callable[[], bytes], token: str, port: int
-) -> web.Application:
-    """The API of ``scaler``."""
+@contextlib.asynccontextmanager
+async def served_outside(
+    sources: Sources, token: str, outside: Outside, port: int = API_PORT
+) -> AsyncIterator[None]:
+    """Serve it over HTTPS on all addresses meanwhile, to who has the ``token``.
+
+    Raises:
+        OSError: it can't be bound.
+    """
+    async with _running(make_app(sources, token, port, outside)) as runner:
+        server = runner.server
+        assert server is not None
+        async with outside.door.open(port, server):
+            yield
+
+
+def make_app(sources: Sources, token: str, port: int, outside: Outside | None = None) -> web.Application:
+    """The API at ``port``; without ``outside``: that inside of the stack's network."""
     wanted = f"Bearer {token}".encode()
+    scaler, journal = sources.scaler, sources.journal
     commands = Commands(scaler, journal)
 
     @web.middleware
@@ -68,37 +110,54 @@ def make_app(
     ) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, wanted):
+            if outside is not None:
+                await asyncio.sleep(WRONG_TOKEN_S)
             return web.Response(status=401, text="a bearer token is needed: that of the stack's operators")
+        if outside is not None:
+            outside.door.know(request.transport)
         return await handler(request)
 
     async def view(_request: web.Request) -> web.Response:
+        leader = None if scaler.lease.leads else _leader(scaler)
+        if outside is not None and leader is not None:
+            with contextlib.suppress(ScalerError):  # this scaler has something to say, too
+                return _json(await outside.others.view(str(leader.address)))
         return _json(scaler.view())
 
+    async def stack(_request: web.Request) -> web.Response:
+        return _json(await sources.now())
+
     async def events(request: web.Request) -> web.Response:
-        after = request.query.get("after", "0")
-        position = int(after) if after.isascii() and after.isdigit() and len(after) < 12 else 0
-        return _json(journal.after(request.query.get("boot", ""), position))
+        trail = journal.after(request.query.get("boot", ""), _number(request, "after"))
+        if last := _number(request, "last"):
+            trail = trail.model_copy(update={"entries": newest(trail.entries, last)})
+        return _json(trail)
 
     async def command(request: web.Request) -> web.Response:
-        if not scaler.lease.leads:
-            leader = next((r for r in scaler.records if r.name == scaler.lease.leader), None)
-            if leader is None or leader.name == scaler.own_name:
-                return web.Response(status=503, text="no scaler leads just now: try again in some seconds")
-            location = f"http://{leader.address}:{port}{request.path}"
-            return web.Response(status=307, headers={"Location": location})
+        what = request.match_info["command"]
         try:
-            body = Request.model_validate_json(await request.read())
-            return _json(Answer(text=await commands.run(request.match_info["command"], body.target)))
+            target = Request.model_validate_json(await request.read()).target
         except ValidationError:
             return web.Response(status=400, text="the body is no request")
-        except Refused as e:
-            return web.Response(status=409, text=str(e))
+        if scaler.lease.leads:
+            try:
+                return _json(Answer(text=await commands.run(what, target)))
+            except Refused as e:
+                return web.Response(status=409, text=str(e))
+        leader = _leader(scaler)
+        if leader is None:
+            return web.Response(status=503, text="no scaler leads just now: try again in some seconds")
+        if outside is not None:
+            return await _ask(outside.others, leader, what, target)
+        location = f"http://{leader.address}:{port}{request.path}"
+        return web.Response(status=307, headers={"Location": location})
 
     async def counted(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=sources.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application(middlewares=[authenticate], client_max_size=_MAX_BODY)
     app.router.add_get("/v1/scaler", view)
+    app.router.add_get("/v1/stack", stack)
     app.router.add_get("/v1/events", events)
     app.router.add_get("/metrics", counted)
     app.router.add_post("/v1/{command}", command)
@@ -123,5 +182,60 @@ async def copy_journals(scaler: Scaler, journal: Journal, client: ScalerClient) 
         await asyncio.sleep(COPY_S)
 
 
-def _json(message: View | Trail | Answer) -> web.Response:
+@contextlib.asynccontextmanager
+async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=0.5,
+        max_line_size=_MAX_LINE,
+        max_field_size=_MAX_LINE,
+        max_headers=_MAX_HEADERS,
+        auto_decompress=False,
+        logger=_errors(),
+    )
+    await runner.setup()
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+def _errors() -> logging.Logger:
+    """Takes errors of this program, and not what aiohttp makes of strangers' bytes: that quotes them."""
+    logger = logging.getLogger(__name__)
+    logger.addFilter(_is_ours)
+    return logger
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+def _number(request: web.Request, name: str) -> int:
+    """A number of the query; 0: it is not there, or is none."""
+    text = request.query.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
+
+
+def _leader(scaler: Scaler) -> ReplicaRecord | None:
+    """The scaler that leads, when it is another one and known."""
+    leader = next((r for r in scaler.records if r.name == scaler.lease.leader), None)
+    return None if leader is None or leader.name == scaler.own_name else leader
+
+
+async def _ask(others: ScalerClient, leader: ReplicaRecord, what: str, target: str) -> web.Response:
+    """What the leader answers to a command."""
+    command = next((one for one in get_args(Command) if one == what), None)
+    if command is None:
+        return web.Response(status=409, text=f"there is no command {what}")
+    try:
+        return _json(Answer(text=await others.command(str(leader.address), command, target)))
+    except ScalerAway as e:
+        return web.Response(status=503, text=f"the leader, {leader.name}: {e}")
+    except ScalerError as e:
+        return web.Response(status=409, text=str(e))
+
+
+def _json(message: BaseModel) -> web.Response:
     return web.Response(text=message.model_dump_json(), content_type="application/json")

@@ -4,6 +4,9 @@ A floating IP is mapped to its pool's service address for good, and VRRP moves t
 allows no service addresses the floating IP itself is mapped to one replica, and to another one when that
 fails (``reassociate``). Callers that keep their port then stay with the old replica for as long as the
 cloud's NAT remembers them: that is the limit of such clouds.
+
+That of the scalers' API is for operators, whose connections are short: it is made by the leader, and
+mapped to who leads. Nothing else waits for it.
 """
 
 from __future__ import annotations
@@ -22,10 +25,13 @@ def plan_floating_ips(
     """The mappings to make, and what to report."""
     actions: list[Action] = []
     problems: list[str] = []
+    if target.api_floating_ip and all(ip.role is not Role.SCALER for ip in observation.floating_ips):
+        problems.append("the scalers' API has no floating IP yet")
+        actions += _make_for_the_api(pools[Role.SCALER])
     for ip in observation.floating_ips:
-        wanted, why = _replica_for(pools[ip.role], ip)
-        if target.service_addresses:
-            wanted, why = SERVICE_ADDRESS, f"{ip.address} {_where(ip)}, not to the service address"
+        if ip.role is Role.SCALER and not target.api_floating_ip:
+            continue
+        wanted, why = _wanted(target, pools[ip.role], ip)
         if wanted is None:
             problems.append(f"{ip.address} of {ip.role} {_where(ip)}: {why}")
             continue
@@ -37,6 +43,26 @@ def plan_floating_ips(
             continue
         actions += pools[ip.role].map_floating_ip(str(ip.address), wanted, why)
     return actions, problems
+
+
+def _make_for_the_api(pool: Pool) -> list[Action]:
+    own = _own(pool)
+    return [] if own is None else pool.make_floating_ip(own, "for operators' commands from outside")
+
+
+def _wanted(target: Target, pool: Pool, ip: FloatingIp) -> tuple[str | None, str]:
+    """To what it is to be mapped, and why; None: there is nothing."""
+    if pool.role is Role.SCALER:
+        return _own(pool), f"{ip.address} {_where(ip)}, and {target.own_name} leads"
+    if target.service_addresses:
+        return SERVICE_ADDRESS, f"{ip.address} {_where(ip)}, not to the service address"
+    return _replica_for(pool, ip)
+
+
+def _own(pool: Pool) -> str | None:
+    """The id of the scaler that plans, which leads."""
+    own = (m.replica.record.id for m in pool.members if m.name == pool.target.own_name)
+    return next(own, None)
 
 
 def _where(ip: FloatingIp) -> str:

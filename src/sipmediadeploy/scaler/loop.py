@@ -158,6 +158,16 @@ class Scaler:
         """The inventory as it was read last."""
         return self._records
 
+    @property
+    def floating_ips(self) -> tuple[FloatingIp, ...]:
+        """The pools' floating IPs as they were read last."""
+        return self._floating_ips
+
+    @property
+    def inventory_age_s(self) -> float | None:
+        """How many seconds ago the inventory was read; None: it has not been yet."""
+        return None if self._read_at is None else _now() - self._read_at
+
     def state(self, record: ReplicaRecord) -> State | None:
         """What the replica said last, unless it is silent."""
         probe = self._prober.probe(record.id)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from importlib.metadata import entry_points
 from ipaddress import IPv4Address, IPv4Network
@@ -23,17 +24,20 @@ from sipmediadeploy.protocol.replica import (
     ScalerService,
     load_replica_document,
 )
-from sipmediadeploy.protocol.scaler import ScalerClient, operator_token
+from sipmediadeploy.protocol.scaler import API_PORT, ScalerClient, operator_token
+from sipmediadeploy.protocol.scaler_tls import server_context
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
 from sipmediadeploy.providers.base import MakeProvider, Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler.act import Authority, Executor
 from sipmediadeploy.scaler.address_watch import AddressWatch
-from sipmediadeploy.scaler.api import copy_journals, served
+from sipmediadeploy.scaler.api import Outside, Sources, copy_journals, served, served_outside
 from sipmediadeploy.scaler.commands import unwanted
 from sipmediadeploy.scaler.documents import make_document
+from sipmediadeploy.scaler.door import Door
 from sipmediadeploy.scaler.health import serves
 from sipmediadeploy.scaler.journal import Journal
+from sipmediadeploy.scaler.look import stack_now
 from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.metrics import Metrics
 from sipmediadeploy.scaler.model import SURGE, Action, Target
@@ -68,6 +72,7 @@ def make_scaler(
         },
         own_name=own_name,
         service_addresses=provider.service_addresses,
+        api_floating_ip=provider.api_floating_ip,
         zones=provider.zones,
     )
 
@@ -218,7 +223,7 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         HttpAgents(lambda name: agent_token(secrets.master, name)) as agents,
         ScalerClient(token) as others,
     ):
-        scaler, _, _ = make_scaler(
+        scaler, target, _ = make_scaler(
             stack,
             service.subnet,
             secrets,
@@ -239,11 +244,36 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         journal.event("scaler starts", stack=stack.name, version=service.image_version)
         copying = asyncio.create_task(copy_journals(scaler, journal, others))
         watch.start()
-        async with served(scaler, journal, metrics.text, str(document.address), token):
+        sources = Sources(
+            scaler, journal, metrics.text, partial(stack_now, scaler, target, agents, service.subnet)
+        )
+        async with (
+            served(sources, str(document.address), token),
+            api_outside(sources, token, others, service),
+        ):
             await scaler.run(stop)
         copying.cancel()
         await watch.close()
         journal.event("scaler stops")
+
+
+@contextlib.asynccontextmanager
+async def api_outside(
+    sources: Sources, token: str, others: ScalerClient, service: ScalerService
+) -> AsyncIterator[None]:
+    """Serve the API to the outside meanwhile, where the stack is not on the operator's own machine.
+
+    When that can't be done it is reported, and no reason to leave the stack alone.
+    """
+    stack = service.stack_definition
+    async with contextlib.AsyncExitStack() as serving:
+        if stack.provider != "docker":
+            door = Door(server_context(service.secrets.master, stack.name))
+            try:
+                await serving.enter_async_context(served_outside(sources, token, Outside(door, others)))
+            except OSError as e:
+                sources.journal.event("API is not served to the outside", port=API_PORT, error=str(e))
+        yield
 
 
 def main() -> int:

@@ -159,6 +159,8 @@ class Target:
     timing: Timing = Timing()
     service_addresses: bool = True
     """See ``providers.base.Provider``."""
+    api_floating_ip: bool = False
+    """See ``providers.base.Provider``."""
     zones: tuple[str, ...] = ()
     """See ``providers.base.Provider``."""
 
@@ -173,6 +175,7 @@ class Kind(StrEnum):
     RETIRE = "retire"
     SET_GATEWAYS = "set_gateways"
     MAP_FLOATING_IP = "map_floating_ip"
+    MAKE_FLOATING_IP = "make_floating_ip"
     FAILOVER = "failover"
     """Planned: the active replica drains until another one is active."""
 
@@ -190,7 +193,7 @@ class Action:
     zone: str = ""
     """``create``: in which of the provider's zones; empty: it has none."""
     mapped_to: str = ""
-    """``map_floating_ip``: to what the floating IP ``name`` is to be mapped."""
+    """``map_floating_ip``, ``make_floating_ip``: to what the floating IP ``name`` is to be mapped."""
     replica_id: str = ""
     """Everything but ``create``: on which replica."""
     gateways: tuple[Gateway, ...] = ()
@@ -201,7 +204,7 @@ class Action:
     @property
     def key(self) -> tuple[str, str]:
         """What a second one of the same must not be started beside."""
-        named = self.kind in (Kind.CREATE, Kind.MAP_FLOATING_IP)
+        named = self.kind in (Kind.CREATE, Kind.MAP_FLOATING_IP, Kind.MAKE_FLOATING_IP)
         return self.kind, self.name if named else self.replica_id
 
 

@@ -138,9 +138,15 @@ class Pool:
 
     def map_floating_ip(self, address: str, to: str, reason: str) -> list[Action]:
         """The mapping of a floating IP of the pool, unless one is under way."""
-        if any(u.action.kind is Kind.MAP_FLOATING_IP and u.action.name == address for u in self.underway):
-            return []
-        return [Action(Kind.MAP_FLOATING_IP, self.role, address, reason, mapped_to=to)]
+        return self._unless_under_way(Action(Kind.MAP_FLOATING_IP, self.role, address, reason, mapped_to=to))
+
+    def make_floating_ip(self, to: str, reason: str) -> list[Action]:
+        """The pool's floating IP, unless it is being made."""
+        name = f"floating IP of {self.role}"
+        return self._unless_under_way(Action(Kind.MAKE_FLOATING_IP, self.role, name, reason, mapped_to=to))
+
+    def _unless_under_way(self, action: Action) -> list[Action]:
+        return [] if any(u.action.key == action.key for u in self.underway) else [action]
 
     def _zones(self) -> Iterator[str]:
         """For each creation, the zone that has the fewest replicas of the pool by then."""
@@ -205,7 +211,8 @@ def view(
             outdated = "failed, says the provider"
         if record.id in observation.unwanted:
             outdated = "to be replaced, says an operator"
-        active = replica.active if target.service_addresses else record.id in mapped
+        by_mapping = not target.service_addresses and role is not Role.SCALER
+        active = record.id in mapped if by_mapping else replica.active
         members.append(Member(replica, what, why, outdated, active))
     members.sort(key=lambda member: (member.replica.record.slot, member.name))
     return Pool(

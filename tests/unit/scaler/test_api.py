@@ -4,79 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from sipmediadeploy.protocol.agent import State
-from sipmediadeploy.protocol.scaler import ScalerAway, ScalerClient, ScalerError, View
-from sipmediadeploy.providers.base import Life, ReplicaRecord
+from sipmediadeploy.protocol.scaler import ScalerAway, ScalerClient, ScalerError
 from sipmediadeploy.scaler.api import served
 from sipmediadeploy.scaler.journal import Journal
-from sipmediadeploy.scaler.loop import Scaler
-from sipmediadeploy.scaler.metrics import Metrics
-from sipmediadeploy.scaler.model import Action
-from sipmediadeploy.stack import Role
 from tests.ports import free_port
-
-TOKEN = "the operators' token"
-
-
-def record(role: Role, slot: int, address: str = "127.0.0.9") -> ReplicaRecord:
-    name = f"demo-{role}-{slot}"
-    return ReplicaRecord(f"id-{name}", name, role, slot, IPv4Address(address), Life.RUNNING, 0.0, "h", "v")
-
-
-class FakeLease:
-    def __init__(self, leader: str, own: str) -> None:
-        self.leads, self.leader = leader == own, leader
-        self.paused: list[bool] = []
-        self.released: list[str] = []
-
-    async def pause(self, paused: bool) -> None:
-        self.paused.append(paused)
-
-    async def release(self, why: str) -> None:
-        self.released.append(why)
-
-
-class FakeScaler:
-    """What the API needs of a scaler."""
-
-    stack = "demo"
-
-    def __init__(self, own: str, leader: str, records: list[ReplicaRecord], active: str = "") -> None:
-        self.own_name, self.records, self._active = own, records, active
-        self.lease = FakeLease(leader, own)
-        self.orders: list[tuple[Action, list[str]]] = []
-        self.states: dict[str, State | None] = {}
-        self.error = ""
-
-    def view(self) -> View:
-        lead = self.lease
-        return View(
-            name=self.own_name, leading=lead.leads, leader=lead.leader, term=1, paused=False,
-            problems=(), underway=(),
-        )  # fmt: skip
-
-    def state(self, record: ReplicaRecord) -> State | None:
-        return self.states.get(record.name, State.READY)
-
-    def is_active(self, record: ReplicaRecord) -> bool:
-        return record.name == self._active
-
-    async def order(self, action: Action, others: list[ReplicaRecord]) -> str:
-        self.orders.append((action, [other.name for other in others]))
-        return self.error
+from tests.unit.scaler.fake_scaler import TOKEN, FakeScaler, leading, sources
 
 
 @pytest.fixture
 def leader() -> FakeScaler:
-    records = [record(Role.SCALER, 0, "127.0.0.1"), record(Role.SCALER, 1, "127.0.0.2")]
-    records += [record(Role.KAMAILIO, 0), record(Role.KAMAILIO, 1), record(Role.GATEWAY, 0)]
-    return FakeScaler("demo-scaler-0", "demo-scaler-0", records, active="demo-kamailio-1")
+    return leading()
 
 
 @contextlib.asynccontextmanager
@@ -88,8 +31,7 @@ async def serving(
     async with contextlib.AsyncExitStack() as stack:
         for scaler in scalers:
             address = next(str(r.address) for r in scaler.records if r.name == scaler.own_name)
-            api = served(cast(Scaler, scaler), journal, Metrics().text, address, TOKEN, port)
-            await stack.enter_async_context(api)
+            await stack.enter_async_context(served(sources(scaler, journal), address, TOKEN, port))
         client = await stack.enter_async_context(ScalerClient(token, port))
         yield client, journal
 
@@ -122,6 +64,7 @@ async def test_the_leader_carries_commands_out(leader: FakeScaler, tmp_path: Pat
         events = await client.events("127.0.0.1")
         asked = ["pause asked", "resume asked", "replace asked", "replace asked"]
         assert [entry.event for entry in events.entries] == asked
+        assert [entry.event for entry in await client.newest("127.0.0.1", 3)] == asked[1:]
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,42 @@ def test_a_holder_whose_service_answers_keeps_the_floating_ip(target: Target) ->
     assert mapped(cloud, whole(target) | {"demo-kamailio-0": serving}, "demo-kamailio-0") == ()
 
 
+def for_the_api(target: Target, to: str | None, **more: Any) -> list[str]:
+    """What is done about the floating IP of the scalers' API, mapped to ``to`` ('': there is none)."""
+    ips = () if to == "" else (FloatingIp(Role.SCALER, CLOUD, to),)
+    seen = Observation(NOW, tuple(whole(target).values()), inventory_at=NOW - 1, floating_ips=ips)
+    result = plan(target, seen, more.pop("underway", ()), more.pop("memory", Memory(started_at=0.0)))
+    floating = (Kind.MAP_FLOATING_IP, Kind.MAKE_FLOATING_IP)
+    return [f"{a.kind} {a.mapped_to}" for a in result.actions if a.kind in floating]
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [
+        ("", ["make_floating_ip demo-scaler-0"]),
+        ("demo-scaler-0", []),
+        ("demo-scaler-1", ["map_floating_ip demo-scaler-0"]),
+        ("somebody's port", ["map_floating_ip demo-scaler-0"]),
+        (None, ["map_floating_ip demo-scaler-0"]),
+    ],
+)
+@pytest.mark.parametrize("service_addresses", [True, False])
+def test_the_floating_ip_of_the_api_is_mapped_to_who_leads(
+    target: Target, to: str | None, expected: list[str], service_addresses: bool
+) -> None:
+    cloud = replace(target, api_floating_ip=True, service_addresses=service_addresses)
+    assert for_the_api(cloud, to) == expected
+    under_way = [
+        Action(Kind.MAP_FLOATING_IP, Role.SCALER, str(CLOUD), "", mapped_to="x"),
+        Action(Kind.MAKE_FLOATING_IP, Role.SCALER, "floating IP of scaler", "", mapped_to="x"),
+    ]
+    assert for_the_api(cloud, to, underway=tuple(Underway(action) for action in under_way)) == []
+    lately = Memory(started_at=0.0, address_moved={Role.SCALER: NOW - 5})
+    if to:
+        assert for_the_api(cloud, to, memory=lately) == [], "two scalers do not draw it to and fro"
+    assert for_the_api(replace(cloud, api_floating_ip=False), to) == [], "openstack.api: none"
+
+
 def test_replicas_are_spread_over_zones(target: Target) -> None:
     cloud = replace(target, zones=("east", "north", "west"))
     there = whole(target)

@@ -51,11 +51,16 @@ class DockerProvider:
     stack: str
     image_version: str
     service_addresses: bool = True
+    api_floating_ip: bool = False
     zones: tuple[str, ...] = ()
 
     async def floating_ips(self) -> list[FloatingIp]:
         """None: published ports are mapped for good by a container of their own."""
         return []
+
+    async def make_floating_ip(self, role: Role, to: str) -> None:
+        """See ``Provider.make_floating_ip``."""
+        raise ProviderError(f"Docker has no floating IPs: none of {role} can be mapped to {to}")
 
     async def map_floating_ip(self, address: IPv4Address, to: str) -> None:
         """See ``Provider.map_floating_ip``."""

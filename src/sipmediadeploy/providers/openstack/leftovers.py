@@ -16,7 +16,7 @@ from sipmediadeploy.providers.openstack import marks
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud
 from sipmediadeploy.providers.openstack.errors import Missing, Unavailable
 from sipmediadeploy.providers.openstack.lease import network_name
-from sipmediadeploy.providers.openstack.service_addresses import ROLES
+from sipmediadeploy.providers.openstack.service_addresses import PUBLIC_ROLES, ROLES
 from sipmediadeploy.stack import Role
 
 SWEEP_S = 60.0
@@ -149,7 +149,7 @@ def remove_stack(cloud: Cloud, stack: str, report: Report = lambda _line: None) 
         remove_server(cloud, stack, str(server["id"]))
         report(f"removed {server['name']}")
         removed += 1
-    for ip in _floating_ips(cloud, stack, *ROLES):
+    for ip in _floating_ips(cloud, stack, *PUBLIC_ROLES):
         removed += _remove(cloud, "/floatingips", str(ip["id"]))
         report(f"removed floating IP {ip['floating_ip_address']}")
     ports = _ports(cloud, stack) + [p for role in ROLES for p in _service_ports(cloud, stack, role)]

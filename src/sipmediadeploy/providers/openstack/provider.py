@@ -13,7 +13,7 @@ from sipmediadeploy.providers.openstack.cloud import Cloud, in_thread, read_cred
 from sipmediadeploy.providers.openstack.lease import REQUEST_TIMEOUT_S, OpenStackLeaseStore
 from sipmediadeploy.providers.openstack.leftovers import Report, remove_stack
 from sipmediadeploy.providers.openstack.replicas import Replicas
-from sipmediadeploy.stack import Limits, OpenStack, Stack
+from sipmediadeploy.stack import Limits, OpenStack, Role, Stack
 
 _READ_TIMEOUT_S = 10.0
 _MAP_TIMEOUT_S = 30.0
@@ -46,6 +46,11 @@ class OpenStackProvider:
         return self._settings.service_addresses == "vrrp"
 
     @property
+    def api_floating_ip(self) -> bool:
+        """See ``Provider.api_floating_ip``."""
+        return self._settings.api == "floating"
+
+    @property
     def zones(self) -> tuple[str, ...]:
         """See ``Provider.zones``."""
         return self._settings.zones
@@ -64,6 +69,11 @@ class OpenStackProvider:
         """See ``Provider.map_floating_ip``."""
         what = f"mapping {address} to {to}"
         await in_thread(what, _MAP_TIMEOUT_S, lambda: self._replicas.addresses.map(address, to))
+
+    async def make_floating_ip(self, role: Role, to: str) -> None:
+        """See ``Provider.make_floating_ip``."""
+        what = f"floating IP of {role}"
+        await in_thread(what, _MAP_TIMEOUT_S, lambda: self._replicas.addresses.make(role, to))
 
     async def create(self, document: ReplicaDocument, limits: Limits, zone: str = "") -> ReplicaRecord:
         """Make one server and look on until it is built; see ``Provider.create``."""

@@ -1,4 +1,4 @@
-"""The service addresses of pools, and their floating IPs.
+"""The service addresses of pools, and the pools' floating IPs.
 
 A service address is a port of its own, which keeps the address from being given to anything else, and to
 which the floating IP is mapped for good. Which replica answers it is decided by VRRP. Where the cloud
@@ -18,6 +18,9 @@ from sipmediadeploy.providers.openstack.lookup import Lookup
 from sipmediadeploy.stack import Role
 
 ROLES = (Role.KAMAILIO, Role.COTURN)
+"""Pools that have a service address."""
+PUBLIC_ROLES = (*ROLES, Role.SCALER)
+"""Pools that have a floating IP."""
 
 
 class ServiceAddresses:
@@ -50,9 +53,21 @@ class ServiceAddresses:
                 there = [self._cloud.post(what, "network", "/floatingips", body)["floatingip"]]
             return IPv4Address(there[0]["floating_ip_address"])
 
+    def make(self, role: Role, to: str) -> None:
+        """Make the floating IP of a pool without service address, mapped to a replica, unless it is there."""
+        what, mark = f"floating IP of {role}", marks.service_mark(self._stack, role)
+        with self._lock:
+            if self._floating_ips([mark]):
+                return
+            network = self._lookup.external_network()
+            if network is None:
+                raise Missing(f"{what}: the cloud has no external network; set openstack.api: none")
+            body = bodies.floating_ip(network, mark, self._target(what, role, to))
+            self._cloud.post(what, "network", "/floatingips", body)
+
     def mapped(self) -> list[FloatingIp]:
         """The floating IPs of the pools, and what each is mapped to."""
-        of = {marks.service_mark(self._stack, role): role for role in ROLES}
+        of = self._public_marks()
         ports: dict[str, str] = {}
         query = {"description": [*of, marks.replica_mark(self._stack)]}
         for port in self._cloud.all("ports of the stack", "network", "/ports", "ports", query):
@@ -70,12 +85,15 @@ class ServiceAddresses:
     def map(self, address: IPv4Address, to: str) -> None:
         """Map a floating IP in one step: one that is detached first leaves callers without an answer."""
         what = f"mapping {address} to {to}"
-        of = {marks.service_mark(self._stack, role): role for role in ROLES}
+        of = self._public_marks()
         ip = next((i for i in self._floating_ips(list(of)) if i["floating_ip_address"] == str(address)), None)
         if ip is None:
             raise Missing(f"{what}: it is no floating IP of stack {self._stack}")
         port = self._target(what, of[ip["description"]], to)
         self._cloud.put(what, "network", f"/floatingips/{ip['id']}", {"floatingip": {"port_id": port}})
+
+    def _public_marks(self) -> dict[str, Role]:
+        return {marks.service_mark(self._stack, role): role for role in PUBLIC_ROLES}
 
     def _target(self, what: str, role: Role, to: str) -> str:
         query = {"description": marks.service_mark(self._stack, role)}

@@ -110,6 +110,36 @@ async def test_without_address_pairs_the_floating_ip_is_mapped_to_replicas(trial
         await provider.map_floating_ip(IPv4Address("192.0.2.9"), made[0].id)
 
 
+async def test_the_scalers_have_a_floating_ip_that_goes_with_the_leader(trial: Trial) -> None:
+    provider = trial.provider()
+    made = [await provider.create(trial.document(Role.SCALER, slot), LIMITS) for slot in (0, 1)]
+    assert await provider.floating_ips() == [], "replicas are made without waiting for it"
+    for _ in range(2):
+        await provider.make_floating_ip(Role.SCALER, made[0].id)
+    (ip,) = trial.cloud.things["floatingips"]
+    assert ip["description"] == "smd stack=demo of=scaler"
+    (seen,) = await provider.floating_ips()
+    assert (seen.role, seen.mapped_to) == (Role.SCALER, made[0].id)
+    trial.cloud.requests.clear()
+    await provider.map_floating_ip(seen.address, made[1].id)
+    assert [method for method, path, _ in trial.cloud.requests if "floatingips/" in path] == ["PUT"]
+    (seen,) = await provider.floating_ips()
+    assert seen.mapped_to == made[1].id
+    await provider.delete(made[1].id)
+    assert len(trial.cloud.things["floatingips"]) == 1, "it stays for the next leader"
+    await provider.remove_all()
+    assert trial.cloud.things["floatingips"] == []
+
+
+async def test_where_the_api_has_no_public_address_that_is_the_providers_to_say(trial: Trial) -> None:
+    assert trial.provider().api_floating_ip
+    assert not trial.provider("api: none").api_floating_ip
+    record = await trial.provider().create(trial.document(Role.SCALER), LIMITS)
+    trial.cloud.things["networks"] = [n for n in trial.cloud.things["networks"] if n["name"] != "public"]
+    with pytest.raises(errors.Missing, match=r"no external network.*openstack\.api: none"):
+        await trial.provider().make_floating_ip(Role.SCALER, record.id)
+
+
 async def test_without_address_pairs_gateways_reach_the_relay_by_its_floating_ip(trial: Trial) -> None:
     settings = "service_addresses: reassociate"
     await trial.provider(settings).create(trial.document(Role.GATEWAY, settings=settings), LIMITS)
