@@ -11,6 +11,7 @@ import typer
 
 from sipmediadeploy.cli import images
 from sipmediadeploy.cli.errors import INTERRUPTED, USER_ERROR, is_user_error
+from sipmediadeploy.cli.options import Json
 from sipmediadeploy.cli.place import Place
 
 app = typer.Typer(
@@ -26,7 +27,6 @@ app.add_typer(images.app, name="images")
 StackFile = Annotated[
     Path, typer.Option("--stack", envvar="SMD_STACK", help="The stack file.", show_default=True)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 _DEFAULT = Path("stack.yaml")
 
 

@@ -69,7 +69,7 @@ def ensure_images(client: docker.DockerClient, report: Report) -> str:
     root = inputs.project_root()
     version = inputs.images_version(root)
     try:
-        if missing := [role for role in ROLES if not _is_there(client, image_name(role, version))]:
+        if missing := [role for role in ROLES if not is_there(client, image_name(role, version))]:
             cache = root / ".cache" / "images"
             cache.mkdir(parents=True, exist_ok=True)
             _build_all(Builder(_patient(client), root, cache, report), missing, version)
@@ -88,7 +88,7 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
     parts = ("deploy/docker", "deploy/ansible", "requirements-dev.lock", "tests/e2e/browser")
     name = f"{TEST_IMAGE}:{inputs.content_hash(root, parts)[:12]}"
     try:
-        if not _is_there(client, name):
+        if not is_there(client, name):
             cache = root / ".cache" / "images"
             cache.mkdir(parents=True, exist_ok=True)
             builder = Builder(_patient(client), root, cache, report)
@@ -138,9 +138,7 @@ def _build_base(builder: Builder, host: HostPackages) -> None:
     _docker_build(builder, "base", _BUILD_BASE, context, {"BASE": base})
 
 
-def _build_role(
-    builder: Builder, role: Role, labels: Mapping[str, str], dist: Mapping[str, Path]
-) -> None:
+def _build_role(builder: Builder, role: Role, labels: Mapping[str, str], dist: Mapping[str, Path]) -> None:
     names = ["common", role_directory(role)]
     trees = {
         **{path.name: path for path in (builder.recipes / role).iterdir()},
@@ -218,7 +216,8 @@ def _follow(lines: Iterator[Any], log: Path) -> str | None:
     return error
 
 
-def _is_there(client: docker.DockerClient, name: str) -> bool:
+def is_there(client: docker.DockerClient, name: str) -> bool:
+    """Whether the engine has an image called ``name``."""
     try:
         client.images.get(name)
     except ImageNotFound:

@@ -30,7 +30,7 @@ def read_contents(client: docker.DockerClient, image: str) -> Contents:
         ImageError: it lacks a file that tells.
         DockerException: the engine refuses.
     """
-    attrs = client.api.inspect_image(image)
+    attrs = client.images.get(image).attrs
     name, _, tag = image.rpartition(":")
     container = client.api.create_container(attrs["Id"], ["true"])["Id"]
     try:
@@ -61,9 +61,7 @@ def is_metadata(name: str) -> bool:
     return len(parts) == 3 and parts[1].endswith(".dist-info") and parts[2] == "METADATA"
 
 
-def _read(
-    client: docker.DockerClient, container: str, path: str, wanted: Callable[[str], bool]
-) -> list[str]:
+def _read(client: docker.DockerClient, container: str, path: str, wanted: Callable[[str], bool]) -> list[str]:
     """The texts of the wanted files at or below ``path``."""
     stream, _ = client.api.get_archive(container, path)
     with tempfile.TemporaryFile() as spool:

@@ -1,6 +1,7 @@
 """The labels of role images: the project's own, and the annotation keys of the OCI image specification.
 
-There is none for the time of a build: an image tells it anyway, and the label would make every build a new image.
+There is none for the time of a build: an image tells it anyway, and the label would make every build
+a new image.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def role_labels(role: Role, version: str, revision: str | None) -> dict[str, str
 
 
 def find_revision(root: Path, inputs: Iterable[str]) -> str | None:
-    """The commit (40 or 64 hex digits) in which what is under ``inputs`` came to be as it is now below ``root``.
+    """The commit (hexadecimal, in full) that last changed what is under ``inputs``, each below ``root``.
 
     It is the same in every later commit that leaves the inputs alone, as the images' version is.
     ``None``: something under them is not committed, or this is no git checkout.
