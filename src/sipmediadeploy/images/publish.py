@@ -13,7 +13,7 @@ from docker.errors import DockerException
 
 from sipmediadeploy.images.build import is_there
 from sipmediadeploy.images.inputs import ImageError
-from sipmediadeploy.images.registry import Place, explain
+from sipmediadeploy.images.registry import Place, explain, stored_login
 from sipmediadeploy.providers.docker.engine import reason
 from sipmediadeploy.providers.docker.labels import image_name
 from sipmediadeploy.stack import Role
@@ -62,7 +62,10 @@ def push(
         was_there = is_there(client, name)
         try:
             client.api.tag(image_name(role, version), place.name(role), tag)
-            digest = digest_of(place, client.api.push(place.name(role), tag, stream=True, decode=True))
+            # Told even when there is none: a push without any is no valid request.
+            login = stored_login(place.registry)
+            told = client.api.push(place.name(role), tag, stream=True, decode=True, auth_config=login)
+            digest = digest_of(place, told)
         except (DockerException, requests.RequestException) as e:
             raise ImageError(explain(place.registry, reason(e))) from None
         finally:

@@ -10,12 +10,11 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from docker.auth import load_config
 from docker.errors import DockerException
 
 from sipmediadeploy.images.host import CA_BUNDLE
 from sipmediadeploy.images.inputs import ImageError
-from sipmediadeploy.images.registry import CERTIFICATES, Place, explain
+from sipmediadeploy.images.registry import CERTIFICATES, Place, explain, stored_login
 
 _TIMEOUT_S = 20
 _KINDS = (
@@ -121,8 +120,7 @@ class _Registry:
     def _log_in(self, challenge: str) -> dict[str, str]:
         """The header that answers a ``WWW-Authenticate`` challenge, Basic or Bearer (RFC 6750, token API)."""
         scheme, _, rest = challenge.partition(" ")
-        found = load_config().resolve_authconfig(self._place.registry) or {}
-        stored = {key.lower(): value for key, value in found.items()}
+        stored = {key.lower(): value for key, value in stored_login(self._place.registry).items()}
         user, password = stored.get("username"), stored.get("password")
         basic = requests.auth.HTTPBasicAuth(user, password) if user and password else _as_it_is
         if scheme.lower() == "basic":

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from docker.auth import load_config
+
 from sipmediadeploy.images.inputs import ImageError
 
 _HOST = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*")
@@ -75,6 +77,15 @@ def parse_place(text: str) -> Place:
                 "with single '.', '_' or '-' between them"
             )
     return Place(registry, prefix)
+
+
+def stored_login(registry: str) -> dict[str, str]:
+    """What ``docker login`` stored for ``registry``, as the engine takes it; empty: nothing.
+
+    Raises:
+        DockerException: the file or the program that keeps it does not work.
+    """
+    return load_config().resolve_authconfig(registry) or {}
 
 
 def explain(registry: str, text: str) -> str:
