@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from sipmediadeploy.cli import images
 from sipmediadeploy.cli.errors import INTERRUPTED, USER_ERROR, is_user_error
+from sipmediadeploy.cli.options import Json
 from sipmediadeploy.cli.place import Place
 
 app = typer.Typer(
@@ -20,11 +22,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(images.app, name="images")
 
 StackFile = Annotated[
     Path, typer.Option("--stack", envvar="SMD_STACK", help="The stack file.", show_default=True)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 _DEFAULT = Path("stack.yaml")
 Api = Annotated[
     str | None,
@@ -264,20 +266,6 @@ def document(
     from sipmediadeploy.cli.servers import document as run
 
     run(_place(stack), host, hosts)
-
-
-@app.command(name="prune-images")
-def prune_images(
-    keep: Annotated[int, typer.Option(min=1, help="How many versions of each role are kept.")] = 3,
-    cloud: Annotated[
-        str | None, typer.Option(help="A cloud of clouds.yaml; without it: OS_CLOUD, or OS_*.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted.")] = False,
-) -> None:
-    """Delete old images of roles on OpenStack; those of versions that servers have now are kept."""
-    from sipmediadeploy.cli.prune import prune_images as run
-
-    raise typer.Exit(run(cloud, keep, dry_run))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``smd prune-images``."""
+"""``smd images prune``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sipmediadeploy.providers.openstack.cloud import Cloud, read_credentials
 from sipmediadeploy.providers.openstack.images import delete_image, list_images, too_old, versions_in_use
 
 
-def prune_images(cloud_name: str | None, keep: int, dry_run: bool) -> int:
+def prune(cloud_name: str | None, keep: int, dry_run: bool) -> int:
     """Delete old images of roles, a line for each; 1: the cloud refused to delete some."""
     cloud = Cloud(lambda: read_credentials(cloud_name))
     refused = 0

@@ -21,6 +21,7 @@ from sipmediadeploy.images import application, inputs, web
 from sipmediadeploy.images.base import BASE, base_tag, ensure_base
 from sipmediadeploy.images.host import SUITE, HostPackages, read_host
 from sipmediadeploy.images.inputs import ROLES, ImageError
+from sipmediadeploy.images.labels import LABEL_ROLE, LABEL_VERSION, find_revision, role_labels
 from sipmediadeploy.images.parallel import run_side_by_side
 from sipmediadeploy.providers.docker.engine import reason
 from sipmediadeploy.providers.docker.labels import image_name
@@ -28,8 +29,6 @@ from sipmediadeploy.stack import Role
 
 Report = Callable[[str], None]
 
-LABEL_ROLE = "smd.image"
-LABEL_VERSION = "smd.version"
 TEST_IMAGE = "smd/test"
 _BUILD_BASE = f"smd/build:{SUITE}"
 _SIDE_BY_SIDE = 2
@@ -70,7 +69,7 @@ def ensure_images(client: docker.DockerClient, report: Report) -> str:
     root = inputs.project_root()
     version = inputs.images_version(root)
     try:
-        if missing := [role for role in ROLES if not _is_there(client, image_name(role, version))]:
+        if missing := [role for role in ROLES if not is_there(client, image_name(role, version))]:
             cache = root / ".cache" / "images"
             cache.mkdir(parents=True, exist_ok=True)
             _build_all(Builder(_patient(client), root, cache, report), missing, version)
@@ -89,7 +88,7 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
     parts = ("deploy/docker", "deploy/ansible", "requirements-dev.lock", "tests/e2e/browser")
     name = f"{TEST_IMAGE}:{inputs.content_hash(root, parts)[:12]}"
     try:
-        if not _is_there(client, name):
+        if not is_there(client, name):
             cache = root / ".cache" / "images"
             cache.mkdir(parents=True, exist_ok=True)
             builder = Builder(_patient(client), root, cache, report)
@@ -114,12 +113,13 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
 def _build_all(builder: Builder, roles: Iterable[Role], version: str) -> None:
     _build_base(builder, read_host())
     site_packages = application.build_application(builder.root, builder.cache, version)
+    revision = find_revision(builder.root, inputs.INPUTS)
 
     def build(role: Role) -> None:
         trees = {"dist/site-packages": site_packages}
         if role is Role.CONFERENCE_DEMO:
             trees["dist/web"] = web.build_page(builder.root, builder.cache)
-        _build_role(builder, role, version, trees)
+        _build_role(builder, role, role_labels(role, version, revision), trees)
 
     run_side_by_side([partial(build, role) for role in roles], _SIDE_BY_SIDE)
     _forget_old(builder.client, version)
@@ -138,7 +138,7 @@ def _build_base(builder: Builder, host: HostPackages) -> None:
     _docker_build(builder, "base", _BUILD_BASE, context, {"BASE": base})
 
 
-def _build_role(builder: Builder, role: Role, version: str, dist: Mapping[str, Path]) -> None:
+def _build_role(builder: Builder, role: Role, labels: Mapping[str, str], dist: Mapping[str, Path]) -> None:
     names = ["common", role_directory(role)]
     trees = {
         **{path.name: path for path in (builder.recipes / role).iterdir()},
@@ -147,8 +147,8 @@ def _build_role(builder: Builder, role: Role, version: str, dist: Mapping[str, P
         **dist,
     }
     context = inputs.context_tar(trees)
-    labels = {LABEL_ROLE: str(role), LABEL_VERSION: version}
-    _docker_build(builder, role, image_name(role, version), context, {"BUILD_BASE": _BUILD_BASE}, labels)
+    name = image_name(role, labels[LABEL_VERSION])
+    _docker_build(builder, role, name, context, {"BUILD_BASE": _BUILD_BASE}, labels)
 
 
 def role_directory(role: Role) -> str:
@@ -216,7 +216,8 @@ def _follow(lines: Iterator[Any], log: Path) -> str | None:
     return error
 
 
-def _is_there(client: docker.DockerClient, name: str) -> bool:
+def is_there(client: docker.DockerClient, name: str) -> bool:
+    """Whether the engine has an image called ``name``."""
     try:
         client.images.get(name)
     except ImageNotFound:
@@ -242,6 +243,8 @@ def _forget_old(client: docker.DockerClient, version: str) -> None:
         if image["Labels"].get(LABEL_VERSION) in kept or time.time() - image["Created"] < _NEW_S:
             continue
         for tag in image["RepoTags"] or ():
+            if not tag.startswith("smd/"):  # somebody pulled it from a registry, and knows what for
+                continue
             with contextlib.suppress(DockerException):  # in use, or another build was quicker
                 client.api.remove_image(tag)
 

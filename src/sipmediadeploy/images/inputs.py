@@ -16,7 +16,7 @@ from sipmediadeploy.stack import Role
 ROLES: tuple[Role, ...] = (Role.GATEWAY, Role.CONFERENCE_DEMO, Role.KAMAILIO, Role.COTURN, Role.SCALER)
 """The roles that have an image; the one that takes longest comes first."""
 
-_INPUTS = (
+INPUTS = (
     "deploy/ansible",
     "deploy/docker",
     "src/sipmediadeploy",
@@ -24,11 +24,12 @@ _INPUTS = (
     "requirements.lock",
     "pyproject.toml",
 )
+"""The files and directories of a checkout that images are made from."""
 _SKIPPED = frozenset({"__pycache__", "node_modules", "dist", ".cache", "build"})
 
 
 class ImageError(Exception):
-    """An image can't be built. The message says which, why and what to do."""
+    """An image can't be built, published or listed. The message says which, why and what to do."""
 
 
 def project_root() -> Path:
@@ -72,7 +73,7 @@ def content_hash(root: Path, inputs: Iterable[str], extra: str = "") -> str:
 
 def images_version(root: Path) -> str:
     """The tag of the images of the checkout at ``root``; it changes if, and only if, an input does."""
-    return f"{package_version()}-{content_hash(root, _INPUTS, platform.machine())[:12]}"
+    return f"{package_version()}-{content_hash(root, INPUTS, platform.machine())[:12]}"
 
 
 def context_tar(trees: Mapping[str, Path], texts: Mapping[str, str] | None = None) -> io.BytesIO:
