@@ -11,7 +11,7 @@ from sipmediadeploy.scaler.metrics import Metrics
 
 
 def test_a_problem_is_told_once_though_its_details_change_from_look_to_look(tmp_path: Path) -> None:
-    journal = Journal("demo-scaler-0")
+    journal = Journal("demo-scaler-0", tmp_path / "events.jsonl")
     reporter = Reporter(journal, Metrics(), tmp_path / "alive.json")
     other = "the service address of kamailio is held by nobody"
     for problems in (
