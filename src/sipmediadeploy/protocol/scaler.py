@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sipmediadeploy.protocol.secrets import derive
 
 SCALER_PORT = 8801
+API_PORT = 8843
+"""Where operators reach the API from outside of the stack's network, by HTTPS."""
 _LIMIT_S = 20.0
 """A planned failover is answered when it is done."""
 
