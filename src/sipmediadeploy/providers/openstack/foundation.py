@@ -221,8 +221,10 @@ def rules(stack: Stack, role: Role, subnet: IPv4Network) -> list[Rule]:
 
 def key(rule: Rule) -> str:
     """What a rule is known by; two rules with one key would be the same to the cloud."""
-    ports = "" if rule.first_port is None else f" {rule.first_port}-{rule.last_port}"
-    return f"{rule.security_group} {rule.protocol}{ports} from {rule.source}"
+    ports = dict.fromkeys(str(port) for port in (rule.first_port, rule.last_port) if port is not None)
+    return " ".join(
+        [rule.security_group, rule.protocol, *(["-".join(ports)] if ports else []), "from", rule.source]
+    )
 
 
 def _given(name_or_id: str | None, *, external: bool | None) -> GivenNetwork:
