@@ -16,7 +16,7 @@ from typing import Any
 
 import hcl2
 
-from tests.unit.terraform.standing import Standing, in_order
+from tests.unit.terraform.standing import GIVEN, Standing, in_order
 
 TERRAFORM = Path(__file__).parents[3] / "deploy" / "terraform"
 MODULE = TERRAFORM / "openstack"
@@ -63,10 +63,9 @@ def texts(value: object) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """The module with a foundation; ``external``: the name of the cloud's external network."""
+    """The module with a foundation."""
 
     foundation: Plain
-    external: str
 
     def standing(self) -> Standing:
         """What would stand in the cloud."""
@@ -148,15 +147,15 @@ class Declared:
             return self._name(f"{match.group(1)}s", self._evaluated(match.group(2), key, each))
         if match := re.fullmatch(r"((?:data\.)?\w+\.\w+)\[(.+)]\.(?:id|name)", text):
             kind = kind_of(resources()[match.group(1)])
-            return self._name(str(kind), self._evaluated(match.group(2), key, each))
+            return self._name(str(kind).removeprefix("given_"), self._evaluated(match.group(2), key, each))
         raise AssertionError(f"the module has an expression that is not understood here: {text}")
 
     def _name(self, kind: str, key: str) -> str:
-        """The name of something by its key; a given one's own name."""
+        """The name of something by its key."""
         if key in self.foundation.get(f"given_{kind}", {}):
-            kind = f"given_{kind}"
-        name: str | None = self.foundation[kind][key].get("name")
-        return name or self.external
+            return GIVEN[kind][key]
+        name: str = self.foundation[kind][key]["name"]
+        return name
 
 
 def _labelled(block: Plain) -> tuple[str, Plain]:

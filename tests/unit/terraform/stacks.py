@@ -8,6 +8,7 @@ STACKS = {
     "smallest": "",
     "without a demo": "conference: {platform: jitsi, url: 'https://meet.example.org'}\n",
     "without service addresses": "openstack: {service_addresses: reassociate}\n",
+    "operators' network": "network: {subnet: 10.7.7.0/24}\nopenstack: {network: inner}\n",
     "with operators": "network: {subnet: 10.9.8.0/24}\nsip: {port: 5070}\n"
     "openstack: {ssh_from: [192.0.2.0/25, 198.51.100.7/32], api_from: [192.0.2.0/25], dns_servers: [9.9.9.9],"
     " external_network: public, key_pair: operators}\n",

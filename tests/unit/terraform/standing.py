@@ -6,6 +6,8 @@ from typing import Any
 
 from tests.unit.providers.openstack.fake_cloud import FakeCloud, Thing
 
+GIVEN = {"networks": {"external": "public", "own": "inner"}, "subnets": {"own": "inner"}}
+"""The names of what is there already, by its keys in the foundation."""
 Standing = dict[str, list[Thing]]
 KINDS = ("networks", "subnets", "routers", "security_groups", "rules", "ports", "floating_ips")
 
@@ -16,20 +18,19 @@ def in_order(standing: Standing) -> Standing:
 
 
 def standing_in(cloud: FakeCloud) -> Standing:
-    """What was made in ``cloud``, apart from its external networks."""
+    """What was made in ``cloud``, besides what is given."""
     things = cloud.things
     name = {str(one["id"]): one.get("name") for kind in things.values() for one in kind}
-    made = [one for one in things["networks"] if not one.get("router:external")]
+    made = [one for one in things["networks"] if one["name"] not in GIVEN["networks"].values()]
     inside = {str(one["id"]) for one in made}
-    ports = [one for one in things["ports"] if one["network_id"] in inside]
     return in_order(
         {
             "networks": [_only(one, "name", "description") for one in made],
             "subnets": [_subnet(one, name) for one in things["subnets"] if one["network_id"] in inside],
-            "routers": [_router(one, ports, name) for one in things["routers"]],
+            "routers": [_router(one, things["ports"], name) for one in things["routers"]],
             "security_groups": [_only(one, "name", "description") for one in things["security_groups"]],
             "rules": [_rule(one, name) for one in things["security_group_rules"]],
-            "ports": [_port(one, name) for one in ports if not one["device_id"]],
+            "ports": [_port(one, name) for one in things["ports"] if not one["device_id"]],
             "floating_ips": [
                 {
                     "description": ip["description"],

@@ -45,7 +45,7 @@ def test_terraform_declares_what_the_api_makes(which: str, empty_cloud: FakeClou
     data = json.loads(json.dumps(described_foundation(stack)))["foundation"]
     ensure_foundation(Cloud(empty_cloud.credentials), stack, stack.network.subnet)
     made = standing_in(empty_cloud)
-    assert Declared(data, "public").standing() == made
+    assert Declared(data).standing() == made
     assert made["rules"]
     assert made["floating_ips"]
 

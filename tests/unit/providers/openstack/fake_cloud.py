@@ -124,7 +124,12 @@ class FakeCloud:
             if thing is None:
                 return 404, {"NeutronError": {"message": f"{parts[1]} could not be found"}}
             if method == "DELETE":
+                if any(thing["id"] in _needs(kind, port) for port in self.things["ports"]):
+                    return 409, {"NeutronError": {"message": f"{thing['id']} is in use by a port"}}
                 self.things[kind].remove(thing)
+                if kind == "networks":
+                    gone, subnets = thing["id"], self.things["subnets"]
+                    self.things["subnets"] = [one for one in subnets if one["network_id"] != gone]
                 for port in self.things["ports"] if kind == "servers" else ():
                     port["device_id"] = "" if port["device_id"] == thing["id"] else port["device_id"]
                 return 204, None
@@ -214,6 +219,15 @@ class FakeCloud:
                 if port["id"] in [one["port"] for one in given["networks"]]:
                     port["device_id"] = made["id"]
         return 201, {kind[:-1]: made}
+
+
+def _needs(kind: str, port: Thing) -> list[str]:
+    """What of ``kind`` can't be removed before ``port`` is."""
+    if kind == "networks":
+        return [port["network_id"]]
+    if kind == "subnets":
+        return [fixed["subnet_id"] for fixed in port["fixed_ips"]]
+    return list(port.get("security_groups", ())) if kind == "security_groups" else []
 
 
 def _has(thing: Thing, key: str, values: list[str]) -> bool:
