@@ -10,6 +10,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from sipmediadeploy.cli.config import described_foundation, effective
+from sipmediadeploy.protocol.replica import AGENT_PORT
+from sipmediadeploy.protocol.scaler import API_PORT
 from sipmediadeploy.providers.openstack.cloud import Cloud
 from sipmediadeploy.providers.openstack.ensure import ensure_foundation
 from sipmediadeploy.providers.openstack.foundation import Foundation
@@ -72,6 +74,17 @@ def test_every_variable_output_and_input_is_described_and_used() -> None:
             for name, one in blocks(directory, kind).items():
                 assert one["description"], name
                 assert kind == "output" or f"var.{name}" in text, f"{name} is not used"
+
+
+def test_the_readme_says_every_port_that_is_let_in() -> None:
+    text = (TERRAFORM / "README.md").read_text()
+    rows = {row.split("|")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    for rule in described_foundation(stack_of("smallest"))["foundation"]["rules"].values():  # type: ignore[index]
+        if rule["first_port"] not in (None, AGENT_PORT):
+            (row,) = [row for name, row in rows.items() if f"`{rule['security_group']}`" in name]
+            assert {str(rule["first_port"]), str(rule["last_port"])} <= set(re.findall(r"\d+", row))
+    assert f"TCP {AGENT_PORT}" in text
+    assert f"TCP {API_PORT}" in text
 
 
 def test_scalers_move_floating_ips_without_terraform_moving_them_back() -> None:

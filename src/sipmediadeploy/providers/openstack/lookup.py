@@ -57,7 +57,8 @@ class Lookup:
     def network(self) -> str:
         """The id of the stack's own network."""
         name = self._settings.network or f"smd-{self._stack}"
-        hint = "terraform apply makes it, openstack.network names another one"
+        made = self._settings.network is None
+        hint = "terraform apply makes it" if made else "make it, or correct openstack.network"
         return self._remember("network", lambda: self._one("network", "networks", name, hint))
 
     def subnet(self, holding: IPv4Address | None = None) -> tuple[str, IPv4Network]:

@@ -249,7 +249,7 @@ async def test_a_server_whose_answer_was_lost_is_removed(trial: Trial) -> None:
         ("images: {gateway: mine}", "", "image mine is missing"),
         ("flavors: {gateway: huge}", "", "flavour huge is missing; .*There are: large, medium, small"),
         ("", "flavors", "no flavour has 2 CPUs and 1024 MiB for gateway"),
-        ("network: inner", "", "network inner is missing; terraform apply"),
+        ("network: inner", "", "network inner is missing; make it, or correct openstack.network"),
         (
             "external_network: outer",
             "",
