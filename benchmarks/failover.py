@@ -1,14 +1,15 @@
 """What it costs when something breaks: real faults on a real stack with calls.
 
     python -m benchmarks.failover [--faults kamailio-killed …] [--runs 3] [--keep FILE] [--stack NAME]
-                                   [--at-once] [--json]
+                                   [--at-once] [--removes] [--json]
 
 A caller asks the service address every 50 ms from one port that does not change, and the longest time
 without an answer is taken (for a leader's faults also the time until another scaler leads, for Coturn's
 until a relayed call has media again). SIPp keeps dialogs and places calls meanwhile. Then the stack is
 waited for until it is whole again. ``--keep`` adds each run to a file of JSON lines, and makes the rows
 of all that is in it: a long series can be made in parts, and with ``--stack`` side by side.
-``--at-once`` breaks Kamailio's and Coturn's replica in the same way together, which takes half the time.
+``--at-once`` breaks Kamailio's and Coturn's replica in the same way together, which takes half the time;
+``--removes`` removes what was broken after each run, where the scaler would leave it a minute.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--stack", default="benchfail", help="its name; each has files of its own")
     parser.add_argument("--at-once", action="store_true")
+    parser.add_argument("--removes", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     directory = ROOT / "artifacts" / "bench" / "failover" / args.stack
@@ -130,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(stack.smd("up", timeout=1200))
         for number in range(args.runs):
             for names in at_once(args.faults) if args.at_once else [[name] for name in args.faults]:
-                for run in measure(stack, names, directory):
+                for run in measure(stack, names, directory, removes=args.removes):
                     with keep.open("a", encoding="utf-8") as out:
                         out.write(json.dumps(asdict(run)) + "\n")
                     tell(f"{number + 1} of {args.runs}: {run.line()}")

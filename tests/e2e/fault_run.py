@@ -45,8 +45,8 @@ class Measured:
     leads_s: float | None
     """Until another scaler led, as it wrote in its journal; None when no leader was broken."""
     media_s: float | None
-    """Until both ends of a call that is relayed by Coturn heard each other again, to the second; 0 when they
-    did not notice, None when Coturn was not broken."""
+    """The longest time for which an end of a call that is relayed by Coturn heard nothing of the other; None
+    when Coturn was not broken."""
     established: int
     established_lost: int
     """Dialogs whose re-INVITE or BYE was not answered with 200."""
@@ -59,7 +59,7 @@ class Measured:
     def line(self) -> str:
         """For people."""
         led = f", {self.leads_s:.1f} s until another leader" if self.leads_s is not None else ""
-        heard = f", {self.media_s:.1f} s until media again" if self.media_s is not None else ""
+        heard = f", {self.media_s:.2f} s until media again" if self.media_s is not None else ""
         return (
             f"{self.fault}: {self.no_answer_s:.2f} s without an answer{led}{heard};"
             f" lost {self.established_lost} of {self.established} dialogs,"
@@ -68,12 +68,17 @@ class Measured:
 
 
 def measure(
-    stack: RunningStack, names: Sequence[str], workdir: Path, watched_s: float = WATCHED_S
+    stack: RunningStack,
+    names: Sequence[str],
+    workdir: Path,
+    watched_s: float = WATCHED_S,
+    removes: bool = False,
 ) -> list[Measured]:
     """Wait for the stack to be whole, and break it; AssertionError when it did not answer again.
 
     Faults of several ``names`` happen at once, of one role each; what became of the calls is the same for
     all. It is watched for ``watched_s`` afterwards: a second gap would show, too. (A leader's fault longer.)
+    With ``removes`` what was broken is then removed by hand: the scaler leaves a silent replica a minute.
     """
     faults = {name: FAULTS[name] for name in names}
     roles = [fault.role for fault in faults.values()]
@@ -113,7 +118,7 @@ def measure(
         gaps = [one.longest_gap_s() for one in probes]
         established, setup = calls.finish()
     for name, fault in faults.items():
-        _mend(stack, fault, broken[name])
+        _mend(stack, fault, broken[name], removes)
     said = "\n".join(one.messages for one in (established, setup) if one.failed)
     return [
         Measured(
@@ -131,13 +136,15 @@ def measure(
     ]
 
 
-def _mend(stack: RunningStack, fault: Fault, broken: Replica) -> None:
-    """Put right by hand what would stay broken, and wait for what takes its time."""
+def _mend(stack: RunningStack, fault: Fault, broken: Replica, removes: bool) -> None:
+    """Put right, or remove, by hand what would stay broken, and wait for what takes its time."""
     if fault.mend:
         mended = time.time()
         fault.mend(broken)
         if fault.role == "scaler":
             _stands_by(stack, broken.container, mended)
+    if removes:
+        subprocess.run(["docker", "rm", "-f", broken.container], check=False, capture_output=True)
     if fault.is_replaced:
         eventually(
             lambda: broken.container not in {one["id"] for one in stack.status()["replicas"]},
@@ -162,17 +169,16 @@ def _relayed(stack: RunningStack) -> Iterator[Relayed]:
 
 
 def _until_they_hear(relayed: Relayed, since: float, watched_s: float) -> float:
-    """Seconds after ``since`` at which the last second of silence, of either, was over."""
-    over = since
-    silent = True
-    while silent or time.monotonic() < since + max(watched_s, _NOTICED_S):
-        now = time.monotonic()
-        silent = not all(one.hears(tone) for one, tone in zip(relayed, reversed(_TONES), strict=True))
-        if silent:
-            over = now
-        assert now < since + MEDIA_S, f"a relayed call is silent {MEDIA_S:.0f} s after the fault"
-        time.sleep(0.1)
-    return over - since
+    """Wait until both hear each other and the time is over; how long one heard nothing, in seconds."""
+    before = [len(one.events) for one in relayed]
+    end = since + max(watched_s, _NOTICED_S)
+
+    def both_hear() -> bool:
+        heard = (one.hears(tone) for one, tone in zip(relayed, reversed(_TONES), strict=True))
+        return time.monotonic() >= end and all(heard)
+
+    eventually(both_hear, MEDIA_S, "both ends of a relayed call hear each other after the fault")
+    return max(one.silent_s(after) for one, after in zip(relayed, before, strict=True))
 
 
 @contextlib.contextmanager

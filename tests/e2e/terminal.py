@@ -94,6 +94,11 @@ class Terminal:
         seconds = [event for event in self.events if event["event"] == "second"]
         return bool(seconds) and _is_heard(seconds[-1], hz)
 
+    def silent_s(self, after: int = 0) -> float:
+        """The longest time without sound since the event number ``after``, in seconds."""
+        seconds = [event for event in self.events[after:] if event["event"] == "second"]
+        return max((event["heard"]["silent_ms"] for event in seconds), default=0) / 1000
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:

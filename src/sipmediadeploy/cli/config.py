@@ -6,7 +6,6 @@ import json
 
 import yaml
 
-from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import STACK_TEXT, Place
 from sipmediadeploy.stack import Stack, load_stack, parse_stack
 
@@ -37,14 +36,10 @@ def described_foundation(stack: Stack) -> dict[str, object]:
     """What a stack on OpenStack stands on, under ``foundation``; nothing for other providers.
 
     Raises:
-        CommandError: the stack file does not say the range of the network that it names.
+        ProviderError: the stack file does not say the range of the network that it names.
     """
     if stack.openstack is None:
         return {}
-    from sipmediadeploy.providers.openstack.foundation import foundation
+    from sipmediadeploy.providers.openstack.foundation import foundation, own_range
 
-    if stack.network.subnet is None:
-        raise CommandError(
-            f"network.subnet is missing: the range of openstack.network ({stack.openstack.network}), a /24"
-        )
-    return {"foundation": foundation(stack, stack.network.subnet).plain()}
+    return {"foundation": foundation(stack, own_range(stack)).plain()}

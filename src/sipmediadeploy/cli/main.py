@@ -63,12 +63,28 @@ def up(
     run(_place(stack), timeout)
 
 
+_Foundation = Annotated[
+    bool,
+    typer.Option(
+        "--foundation", help="On OpenStack without Terraform: networks, router and security groups as well."
+    ),
+]
+
+
 @app.command()
-def down(stack: StackFile = _DEFAULT) -> None:
+def bootstrap(stack: StackFile = _DEFAULT, foundation: _Foundation = False) -> None:
+    """Make the first scaler of a stack on OpenStack, which makes all else. Safe to repeat."""
+    from sipmediadeploy.cli.bootstrap import bootstrap as run
+
+    run(_place(stack), foundation)
+
+
+@app.command()
+def down(stack: StackFile = _DEFAULT, foundation: _Foundation = False) -> None:
     """Remove all that was made for the stack, and nothing else. The stack file and secrets stay."""
     from sipmediadeploy.cli.down import down as run
 
-    run(_place(stack))
+    run(_place(stack), foundation)
 
 
 @app.command()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 
 import docker
 
 from sipmediadeploy.cli.errors import CommandError
+from sipmediadeploy.cli.first_scaler import ensure_scaler
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running, engine_errors
 from sipmediadeploy.cli.view import (
@@ -25,19 +25,14 @@ from sipmediadeploy.cli.view import (
 from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.protocol.client import AgentError, Agents, WrongToken
 from sipmediadeploy.protocol.secrets import Secrets
-from sipmediadeploy.providers.base import Life, ReplicaRecord
 from sipmediadeploy.providers.docker.engine import ensure_engine
 from sipmediadeploy.providers.docker.network import ensure_network
 from sipmediadeploy.providers.docker.publish import ensure_published
-from sipmediadeploy.providers.lease import LeaseTaken, Mark
-from sipmediadeploy.scaler.documents import make_document
-from sipmediadeploy.scaler.main import limits_of, load_provider
-from sipmediadeploy.scaler.pool import next_number, replica_name
+from sipmediadeploy.scaler.main import load_provider
 from sipmediadeploy.stack import Role, Stack, load_stack
 
 _LOG_LINES = 12
 _STEP_S = 0.5
-_START_LIMIT_S = 30.0
 
 
 def up(place: Place, timeout: float) -> None:
@@ -51,7 +46,9 @@ def up(place: Place, timeout: float) -> None:
         report(f"wrote {shorten(path)}")
     stack = load_stack(place.stack_file)
     if stack.provider != "docker":
-        raise CommandError(f"smd up brings stacks up on this machine; {stack.name} is for {stack.provider}")
+        raise CommandError(
+            f"smd up brings stacks up on this machine; {stack.name} is for {stack.provider}: smd bootstrap"
+        )
     secrets = place.secrets(stack)
     with place.locked(), engine_errors("the stack can't be brought up"):
         client = ensure_engine(report)
@@ -100,36 +97,6 @@ async def _refuse_other_secrets(running: Running, agents: Agents) -> None:
             ) from None
         except AgentError:
             continue
-
-
-async def ensure_scaler(running: Running, report: Callable[[str], None]) -> None:
-    """See to it that an up-to-date scaler runs; outdated and dead ones go, and it makes the others anew."""
-    provider = running.provider
-    inventory = await provider.inventory()
-    scalers = [record for record in inventory if record.role is Role.SCALER]
-    wanted = running.wanted()
-    good = [record for record in scalers if _is_current(record, wanted, running.version)]
-    for record in scalers:
-        if record not in good:
-            report(f"{record.name}: removing it, it is outdated or does not run")
-            await provider.delete(record.id)
-    if good:
-        return
-    with contextlib.suppress(LeaseTaken):  # released: the first scaler need not wait for another one to stop
-        await provider.lease().create("smd up", 0, Mark(released=True))
-    name = replica_name(running.stack.name, Role.SCALER, next_number(record.name for record in scalers))
-    report(f"{name}: starting it; it makes the other replicas")
-    document = make_document(
-        running.stack, running.subnet, running.secrets, running.version, Role.SCALER, 0, name
-    )
-    await provider.create(document, limits_of(running.stack, Role.SCALER))
-
-
-def _is_current(record: ReplicaRecord, wanted: dict[tuple[Role, int], str], version: str) -> bool:
-    current = record.config_hash == wanted.get((record.role, record.slot)) and record.version == version
-    # One that was made and never started (by a command that was killed) is no scaler either.
-    forgotten = record.life is Life.STARTING and time.time() - record.created_at > _START_LIMIT_S
-    return current and record.life is not Life.STOPPED and not forgotten
 
 
 async def _wait_until_whole(

@@ -145,6 +145,12 @@ def load_provider(stack: Stack, version: str, secrets: Secrets) -> Provider:
     raise ProviderError(f"no provider '{stack.provider}' is installed")
 
 
+def _about(problem: str) -> str:
+    """A problem without what is in brackets: that changes from look to look while it lasts."""
+    before, bracket, rest = problem.partition(" (")
+    return before + rest[rest.rfind(")") + 1 :] if bracket else problem
+
+
 class Reporter:
     """Writes the freshness file and the metrics, and tells the journal what has changed."""
 
@@ -154,6 +160,7 @@ class Reporter:
         self._metrics = metrics
         self._path = path
         self._last = Report(False, None, 0, False, (), 0)
+        self._problems: dict[str, str] = {}
 
     def __call__(self, report: Report) -> None:
         """Take the report of one step."""
@@ -169,10 +176,12 @@ class Reporter:
             self._journal.event("leads" if report.leading else "stands by", term=report.term)
         if report.paused != self._last.paused:
             self._journal.event("paused: it only watches" if report.paused else "resumed")
-        for problem in set(report.problems) - set(self._last.problems):
-            self._journal.event("problem", problem=problem)
-        for problem in set(self._last.problems) - set(report.problems):
-            self._journal.event("problem is over", problem=problem)
+        now = {_about(problem): problem for problem in report.problems}
+        for about in now.keys() - self._problems.keys():
+            self._journal.event("problem", problem=now[about])
+        for about in self._problems.keys() - now.keys():
+            self._journal.event("problem is over", problem=about)
+        self._problems = now
         self._last = report
         content = {
             "at": time.time(),

@@ -236,7 +236,7 @@ class Media:
                 self.eye = Eye(self._pipeline.get_by_name("eye"))
 
     def _on_pad(self, _rtpbin: Any, pad: Any) -> None:
-        """A new SSRC: it takes the place of the one before."""
+        """A new SSRC: it takes the place of the one before, which may go on (a call that was here before)."""
         name = pad.get_name()
         if not name.startswith("recv_rtp_src_"):
             return
@@ -246,6 +246,9 @@ class Media:
         sink = depayloader.get_static_pad("sink")
         if (before := sink.get_peer()) is not None:
             before.unlink(sink)
+            # A pad that leads nowhere is an error to rtpbin, which ends all of the pipeline.
+            kinds = Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST
+            before.add_probe(kinds, lambda _pad, _info: Gst.PadProbeReturn.DROP)
         pad.link(sink)
 
     def _flows(self, session: int) -> tuple[Flow, Flow, int]:

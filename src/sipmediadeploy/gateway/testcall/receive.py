@@ -21,8 +21,8 @@ from sipmediadeploy.gateway.testcall.picture import (
     read_strip,
     yuv_to_rgb,
 )
-from sipmediadeploy.gateway.testcall.report import SOUND_FLOOR_DB, Heard, Seen
-from sipmediadeploy.gateway.testcall.sound import level_db, samples_of, tones
+from sipmediadeploy.gateway.testcall.report import Heard, Seen
+from sipmediadeploy.gateway.testcall.sound import SOUND_FLOOR_DB, Silence, level_db, samples_of, tones
 from sipmediadeploy.gateway.testcall.source import BEEP_EVERY_MS
 
 HEARD_RATE = 16000
@@ -60,6 +60,7 @@ class Ear:
         self.first_sound: float | None = None
         self._lock = threading.Lock()
         self._samples = array("h")
+        self._silence = Silence()
         self._quiet = 0
         self._delay: int | None = None
         sink.connect("new-sample", self._on_sample)
@@ -69,17 +70,20 @@ class Ear:
         with self._lock:
             samples, self._samples = self._samples, array("h")
             delay, self._delay = self._delay, None
-        return Heard(round(level_db(samples), 1), tuple(tones(samples, HEARD_RATE)), delay)
+            silent_ms = round(1000 * self._silence.take(time.monotonic()))
+        return Heard(round(level_db(samples), 1), tuple(tones(samples, HEARD_RATE)), silent_ms, delay)
 
     def _on_sample(self, sink: Any) -> Gst.FlowReturn:
         buffer = sink.emit("pull-sample").get_buffer()
         samples = samples_of(buffer.extract_dup(0, buffer.get_size()))
         now = time.monotonic()
         self.arrivals.note(now)
-        if self.first_sound is None and level_db(samples) > SOUND_FLOOR_DB:
+        level = level_db(samples)
+        if self.first_sound is None and level > SOUND_FLOOR_DB:
             self.first_sound = now
         self._find_beep(samples)
         with self._lock:
+            self._silence.note(level, now)
             self._samples.extend(samples)
             del self._samples[: -2 * HEARD_RATE]
         return Gst.FlowReturn.OK

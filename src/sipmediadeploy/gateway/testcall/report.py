@@ -6,10 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sipmediadeploy.gateway.testcall.sound import Tone
-
-SOUND_FLOOR_DB = -50.0
-"""Quieter than this is no sound."""
+from sipmediadeploy.gateway.testcall.sound import SOUND_FLOOR_DB, Tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +26,8 @@ class Heard:
 
     level_db: float = -100.0
     tones: tuple[Tone, ...] = ()
+    silent_ms: int = 0
+    """The longest time without sound that was going on in this second, with what of it was before."""
     delay_ms: int | None = None
     """Age of the last beep edge by this machine's clock (the sender uses ``--beep`` and the same clock)."""
 

@@ -21,6 +21,31 @@ class Tone:
     """Level of the sine it stands for, in dB below full scale (0 = a full-scale sine)."""
 
 
+SOUND_FLOOR_DB = -50.0
+"""Quieter than this is no sound."""
+
+
+class Silence:
+    """How long nothing was heard, to the length of one piece of sound (tens of milliseconds)."""
+
+    def __init__(self) -> None:
+        """Nothing has arrived yet."""
+        self._sound_at: float | None = None
+        self._longest = 0.0
+
+    def note(self, level_db: float, now: float) -> None:
+        """A piece of sound, or of none, has arrived; ``now`` in seconds of any clock."""
+        if level_db > SOUND_FLOOR_DB or self._sound_at is None:
+            if self._sound_at is not None:
+                self._longest = max(self._longest, now - self._sound_at)
+            self._sound_at = now
+
+    def take(self, now: float) -> float:
+        """The longest silence since the last call, whole if it began before; in seconds."""
+        longest, self._longest = self._longest, 0.0
+        return max(longest, now - self._sound_at) if self._sound_at is not None else 0.0
+
+
 def level_db(samples: Sequence[int]) -> float:
     """RMS level of 16-bit samples in dBFS (a full-scale sine has -3.0); -100.0 for silence or nothing."""
     if not samples:

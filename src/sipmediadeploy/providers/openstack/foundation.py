@@ -20,6 +20,7 @@ from sipmediadeploy.protocol.replica import (
     CoturnService,
 )
 from sipmediadeploy.protocol.scaler import API_PORT, SCALER_PORT
+from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.providers.openstack import marks
 from sipmediadeploy.providers.openstack.lease import network_name
@@ -145,6 +146,18 @@ class Foundation:
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
+
+
+def own_range(stack: Stack) -> IPv4Network:
+    """The range of the stack's own network, as the stack file has it.
+
+    Raises:
+        ProviderError: it names a network, and not its range.
+    """
+    if stack.network.subnet is None:
+        named = (stack.openstack or OpenStack()).network
+        raise ProviderError(f"network.subnet is missing: the range of openstack.network ({named}), a /24")
+    return stack.network.subnet
 
 
 def foundation(stack: Stack, subnet: IPv4Network) -> Foundation:

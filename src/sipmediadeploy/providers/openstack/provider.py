@@ -36,6 +36,11 @@ class OpenStackProvider:
         self._lease = OpenStackLeaseStore(stack, Cloud(credentials, REQUEST_TIMEOUT_S))
 
     @property
+    def cloud(self) -> Cloud:
+        """The connection to the cloud."""
+        return self._cloud
+
+    @property
     def service_addresses(self) -> bool:
         """See ``Provider.service_addresses``."""
         return self._settings.service_addresses == "vrrp"

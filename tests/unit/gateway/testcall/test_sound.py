@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from sipmediadeploy.gateway.testcall.sound import level_db, samples_of, tones
+from sipmediadeploy.gateway.testcall.sound import Silence, level_db, samples_of, tones
 
 RATE = 16000
 
@@ -55,3 +55,19 @@ def test_a_full_scale_sine_is_3_db_under_full_scale() -> None:
 
 def test_half_a_sample_at_the_end_is_left_out() -> None:
     assert len(samples_of(b"\1\0\2\0\3")) == 2
+
+
+def test_a_silence_is_as_long_as_it_was_wherever_a_second_ends() -> None:
+    silence = Silence()
+    for now in (0.0, 0.5, 2.5, 3.0):
+        silence.note(-12.0, now)
+        silence.note(-90.0, now + 0.1)
+        if now == 0.5:
+            assert silence.take(1.0) == pytest.approx(0.5)
+            assert silence.take(2.0) == pytest.approx(1.5)  # it goes on
+    assert silence.take(3.1) == pytest.approx(2.0)
+    assert silence.take(3.2) == pytest.approx(0.2)
+
+
+def test_before_anything_has_arrived_there_is_no_silence() -> None:
+    assert Silence().take(9.0) == 0.0

@@ -1,0 +1,81 @@
+"""``smd bootstrap`` and ``smd down`` on a fake cloud."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sipmediadeploy.cli.bootstrap import bootstrap
+from sipmediadeploy.cli.down import down
+from sipmediadeploy.cli.errors import CommandError
+from sipmediadeploy.cli.place import Place
+from sipmediadeploy.images.inputs import images_version, project_root
+from sipmediadeploy.providers.base import ProviderError
+from tests.unit.providers.openstack.conftest import SMALLEST, SUBNET, Trial
+
+
+@pytest.fixture
+def place(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Where the stack file and the credentials of the fake cloud are."""
+    place = Place(tmp_path / "stack.yaml")
+    place.init()
+    place.stack_file.write_text(SMALLEST)
+    clouds = tmp_path / "clouds.yaml"
+    clouds.write_text(yaml.safe_dump({"clouds": {"fake": trial.cloud.credentials()}}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds))
+    monkeypatch.setenv("OS_CLOUD", "fake")
+    version = images_version(project_root())
+    trial.cloud.add("images", name="smd-scaler", status="active", smd_version=version)
+    return place
+
+
+def test_the_first_scaler_is_made_once_and_may_lead_at_once(
+    trial: Trial, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bootstrap(place, foundation=False)
+    assert "demo-scaler-0: starting it" in capsys.readouterr().out
+    (server,) = trial.cloud.things["servers"]
+    assert (server["name"], server["metadata"]["smd.role"]) == ("demo-scaler-0", "scaler")
+    lease = next(port for port in trial.cloud.things["ports"] if port["name"] == "smd-demo-lease")
+    assert "released" in lease["description"]
+    bootstrap(place, foundation=False)
+    assert trial.cloud.things["servers"] == [server]
+
+
+def test_an_outdated_scaler_is_replaced(trial: Trial, place: Place) -> None:
+    bootstrap(place, foundation=False)
+    (old,) = trial.cloud.things["servers"]
+    place.stack_file.write_text(SMALLEST + "sip: {port: 5070}\n")
+    bootstrap(place, foundation=False)
+    (new,) = trial.cloud.things["servers"]
+    assert new["id"] != old["id"]
+
+
+def test_what_is_missing_is_said_with_what_to_do(trial: Trial, place: Place) -> None:
+    networks = trial.cloud.things["networks"]
+    networks[:] = [network for network in networks if network["name"] != "smd-demo"]
+    with pytest.raises(ProviderError, match="network smd-demo is missing; terraform apply"):
+        bootstrap(place, foundation=False)
+    assert trial.cloud.things["servers"] == []
+
+
+def test_a_stack_on_docker_is_not_bootstrapped(place: Place) -> None:
+    place.stack_file.write_text("name: demo\ndomain: sip.example.org\n")
+    with pytest.raises(CommandError, match="smd up"):
+        bootstrap(place, foundation=False)
+
+
+def test_down_leaves_nothing_but_what_the_stack_stands_on(
+    trial: Trial, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {kind: len(things) for kind, things in trial.cloud.things.items()}
+    bootstrap(place, foundation=False)
+    down(place, foundation=False)
+    assert capsys.readouterr().out.endswith("The stack demo is down.\n")
+    assert {kind: len(things) for kind, things in trial.cloud.things.items()} == before
+    down(place, foundation=False)
+    assert capsys.readouterr().out == "The stack demo was not up.\n"
+    assert str(SUBNET) in json.dumps(trial.cloud.things["subnets"])
