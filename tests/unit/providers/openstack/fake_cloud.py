@@ -20,6 +20,11 @@ from urllib.parse import parse_qs, urlsplit
 
 Thing = dict[str, Any]
 PASSWORD = "a-password-that-is-told-to-nobody"
+_WITH_IT = {
+    "networks": ("subnets", "network_id"),
+    "security_groups": ("security_group_rules", "security_group_id"),
+}
+"""What goes with something, and how it names that."""
 _ACTIVE = ("networks", "routers", "ports", "floatingips")
 
 
@@ -127,9 +132,9 @@ class FakeCloud:
                 if any(thing["id"] in _needs(kind, port) for port in self.things["ports"]):
                     return 409, {"NeutronError": {"message": f"{thing['id']} is in use by a port"}}
                 self.things[kind].remove(thing)
-                if kind == "networks":
-                    gone, subnets = thing["id"], self.things["subnets"]
-                    self.things["subnets"] = [one for one in subnets if one["network_id"] != gone]
+                if kind in _WITH_IT:
+                    within, of = _WITH_IT[kind]
+                    self.things[within][:] = [o for o in self.things[within] if o[of] != thing["id"]]
                 for port in self.things["ports"] if kind == "servers" else ():
                     port["device_id"] = "" if port["device_id"] == thing["id"] else port["device_id"]
                 return 204, None
