@@ -56,18 +56,38 @@ def remove_foundation(cloud: Cloud, stack: Stack) -> None:
     Service addresses and their floating IPs are removed with the stack (``leftovers.remove_stack``).
     """
     name = f"smd-{stack.name}"
-    for router in _found(cloud, "router", name):
-        for subnet in _found(cloud, "subnet", name):
+    for router in named(cloud, "router", name):
+        for subnet in named(cloud, "subnet", name):
             path, body = f"/routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]}
             if _has_interface(cloud, router, subnet):
                 cloud.put(f"router {name}", "network", path, body)
         cloud.delete(f"router {name}", "network", f"/routers/{router['id']}")
     for network in (network_name(stack.name), name):
-        for one in _found(cloud, "network", network):
+        for one in named(cloud, "network", network):
             cloud.delete(f"network {network}", "network", f"/networks/{one['id']}")
     for role in Role:
-        for one in _found(cloud, "security-group", marks.pool_name(stack.name, role)):
+        for one in named(cloud, "security-group", marks.pool_name(stack.name, role)):
             cloud.delete(f"security group of {role}", "network", f"/security-groups/{one['id']}")
+
+
+def named(cloud: Cloud, kind: str, name: str) -> list[Body]:
+    """The project's own things of a kind and a name: ``security-group``, ``network``, ``router``, ...
+
+    Raises:
+        ProviderError: they can't be read.
+    """
+    query = {"name": name, "project_id": cloud.project}
+    return list(cloud.all(f"{kind} {name}", "network", f"/{kind}s", f"{kind}s".replace("-", "_"), query))
+
+
+def ingress_rules(cloud: Cloud, what: str, group: str) -> list[Body]:
+    """The rules of a security group for what comes in, as Neutron shows them.
+
+    Raises:
+        ProviderError: they can't be read.
+    """
+    query = {"security_group_id": group, "direction": "ingress"}
+    return list(cloud.all(what, "network", "/security-group-rules", "security_group_rules", query))
 
 
 def subnet_body(subnet: Subnet, network: str) -> Body:
@@ -97,8 +117,8 @@ def rule_body(rule: Rule) -> Body:
 
 
 def _ensure_rules(cloud: Cloud, name: str, group: str, rules: Iterable[Rule]) -> None:
-    what, query = f"security group {name}", {"security_group_id": group, "direction": "ingress"}
-    there = list(cloud.all(what, "network", "/security-group-rules", "security_group_rules", query))
+    what = f"security group {name}"
+    there = ingress_rules(cloud, what, group)
     for rule in rules:
         body = rule_body(rule)
         if not any(all(one.get(key) == value for key, value in body.items()) for one in there):
@@ -120,14 +140,9 @@ def _has_interface(cloud: Cloud, router: Body, subnet: Body) -> bool:
 
 
 def _ensure(cloud: Cloud, kind: str, name: str, more: dict[str, Any]) -> str:
-    found = _found(cloud, kind, name)
+    found = named(cloud, kind, name)
     if found:
         return str(found[0]["id"])
     key = kind.replace("-", "_")
     body = {key: {"name": name, **more}}
     return str(cloud.post(f"{kind} {name}", "network", f"/{kind}s", body)[key]["id"])
-
-
-def _found(cloud: Cloud, kind: str, name: str) -> list[Body]:
-    query = {"name": name, "project_id": cloud.project}
-    return list(cloud.all(f"{kind} {name}", "network", f"/{kind}s", f"{kind}s".replace("-", "_"), query))
