@@ -185,12 +185,16 @@ def _spare(value: object) -> object:
 Spare = Annotated[int | str, BeforeValidator(_spare)]
 
 
+MOST_CALLS = 64
+"""How many calls a gateway may be told to take."""
+
+
 class GatewayPool(_Strict):
     """The gateways: between ``min`` and ``max`` replicas, each of which takes ``calls`` calls."""
 
     min: Annotated[Integer, Field(ge=1, le=128)] = 1
     max: Annotated[Integer, Field(ge=1, le=128)] = 4
-    calls: Annotated[Integer, Field(ge=1, le=64)] = 4
+    calls: Annotated[Integer, Field(ge=1, le=MOST_CALLS)] = 4
     spare: Annotated[
         Spare, Field(description="free call places to keep ready: a number, or a share of the calls ('25%')")
     ] = 2
@@ -245,8 +249,15 @@ class Media(_Strict):
     video_kbps: Annotated[Integer, Field(ge=64, le=20_000, description="video bit rate asked for")] = 1500
 
 
+OPENSTACK_SUBNET = IPv4Network("10.86.0.0/24")
+"""The range of the network that is made for a stack on OpenStack, unless the stack file has another."""
+
+
 class Network(_Strict):
-    """The stack's bridge network on Docker. Without ``subnet`` a free /24 is chosen once."""
+    """The range of the stack's own network.
+
+    Without it a free /24 is chosen once on Docker, and it is :data:`OPENSTACK_SUBNET` on OpenStack.
+    """
 
     subnet: Subnet | None = None
 
@@ -291,8 +302,21 @@ class OpenStack(_Strict):
         CloudName | None, Field(description="where public addresses come from; without it: the only one")
     ] = None
     network: Annotated[
-        CloudName | None, Field(description="the stack's own network, a /24; without it: smd-STACK")
+        CloudName | None,
+        Field(description="a network that is there, with a /24, for the stack alone; without it one is made"),
     ] = None
+    dns_servers: Annotated[
+        tuple[Address, ...],
+        Field(description="what replicas ask for names; empty: the cloud's own servers"),
+    ] = ()
+    ssh_from: Annotated[
+        tuple[Subnet, ...],
+        Field(description="networks from which SSH to replicas is let in; empty: from nowhere"),
+    ] = ()
+    api_from: Annotated[
+        tuple[Subnet, ...],
+        Field(description="networks from which the scalers' API is reached by HTTPS; empty: from nowhere"),
+    ] = ()
     zones: Annotated[
         tuple[CloudName, ...], Field(description="availability zones that replicas are spread over")
     ] = ()
@@ -309,7 +333,7 @@ class OpenStack(_Strict):
     ] = "floating"
     api: Annotated[
         Literal["floating", "none"],
-        Field(description="how the scalers' API is reached from outside: by a floating IP of theirs, or not"),
+        Field(description="floating: who is in api_from or ssh_from reaches the scalers at a floating IP"),
     ] = "floating"
     service_addresses: Annotated[
         Literal["vrrp", "reassociate"],
@@ -317,6 +341,11 @@ class OpenStack(_Strict):
             description="reassociate: for clouds that allow no address pairs; callers are lost when it moves"
         ),
     ] = "vrrp"
+
+    @property
+    def has_public_api(self) -> bool:
+        """Whether the scalers have a floating IP: somebody outside may come to their API, or to SSH."""
+        return self.api == "floating" and bool(self.api_from or self.ssh_from)
 
 
 _PROVIDERS = ("docker", "openstack")
@@ -348,9 +377,16 @@ class Stack(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _fill_openstack(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("provider") == "openstack" and data.get("openstack") is None:
-            return {**data, "openstack": {}}
-        return data
+        if not isinstance(data, dict) or data.get("provider") != "openstack":
+            return data
+        filled = dict(data)
+        if filled.get("openstack") is None:
+            filled["openstack"] = {}
+        settings, network = filled["openstack"], filled.get("network", {})
+        made = isinstance(settings, dict) and settings.get("network") is None
+        if made and isinstance(network, dict) and network.get("subnet") is None:
+            filled["network"] = {**network, "subnet": OPENSTACK_SUBNET}
+        return filled
 
     @field_validator("provider")
     @classmethod
@@ -373,8 +409,6 @@ class Stack(_Strict):
             raise ValueError(f"provider {self.provider} has no provider_options")
         if self.provider == "openstack" and self.publish is not None:
             raise ValueError("publish is for provider docker; openstack has floating IPs")
-        if self.provider == "openstack" and self.network.subnet is not None:
-            raise ValueError("network.subnet is for provider docker; openstack.network names the network")
         return self
 
     @model_validator(mode="after")

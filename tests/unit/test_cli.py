@@ -76,6 +76,23 @@ def test_config_prints_the_effective_stack_as_yaml_and_as_json(tmp_path: Path) -
     assert plain["pools"]["gateway"]["max"] == 4
 
 
+def test_config_tells_terraform_what_a_stack_on_openstack_stands_on(tmp_path: Path) -> None:
+    text = "name: demo\ndomain: sip.test\nprovider: openstack\n"
+    (tmp_path / "stack.yaml").write_text(text)
+    plain = smd(tmp_path, "config").stdout
+    assert parse_stack(plain) == parse_stack(text), "what is printed is a stack file"
+    told = json.loads(smd(tmp_path, "config", "--json").stdout)
+    assert told.pop("foundation")["networks"]["own"]["name"] == "smd-demo"
+    assert told == yaml.safe_load(plain)
+
+
+def test_config_wants_the_range_of_a_network_that_it_can_not_ask_for(tmp_path: Path) -> None:
+    text = "name: demo\ndomain: sip.test\nprovider: openstack\nopenstack: {network: inner}\n"
+    (tmp_path / "stack.yaml").write_text(text)
+    assert smd(tmp_path, "config").returncode == 0
+    assert_user_error(smd(tmp_path, "config", "--json"), "network.subnet", "inner", "a /24")
+
+
 def test_the_stack_file_is_found_by_option_and_environment(tmp_path: Path) -> None:
     path = tmp_path / "elsewhere" / "my.yaml"
     assert smd(tmp_path, "init", "--stack", str(path)).returncode == 0

@@ -92,6 +92,16 @@ def test_openstack_needs_its_name_only() -> None:
     assert parse_stack(yaml.safe_dump(flavors.model_dump(mode="json"))) == flavors
 
 
+def test_on_openstack_the_networks_range_is_said_unless_the_network_is_the_operators() -> None:
+    made = parse_stack(OPENSTACK)
+    assert str(made.network.subnet) == "10.86.0.0/24"
+    assert parse_stack(yaml.safe_dump(made.model_dump(mode="json"))) == made
+    other = parse_stack(OPENSTACK + "network: {subnet: 10.1.2.0/24}")
+    assert str(other.network.subnet) == "10.1.2.0/24"
+    theirs = parse_stack(OPENSTACK + "openstack: {network: inner}")
+    assert theirs.network.subnet is None
+
+
 def test_the_effective_stack_means_the_same_as_the_file() -> None:
     stack = parse_stack(SMALLEST + "publish: 198.51.100.7\nsip: {trusted: [10.0.0.0/8]}")
     assert parse_stack(yaml.safe_dump(stack.model_dump(mode="json"))) == stack
@@ -160,7 +170,8 @@ def test_every_commented_option_of_smd_init_is_a_default_or_an_example() -> None
         (OPENSTACK + "openstack: {public_address: yes}", ["'none', 'floating' or 'network'", "True"]),
         (OPENSTACK + "openstack: {volume_gib: 0}", ["openstack.volume_gib", "greater than"]),
         (OPENSTACK + "publish: 198.51.100.7", ["publish is for provider docker"]),
-        (OPENSTACK + "network: {subnet: 10.1.2.0/24}", ["network.subnet is for provider docker"]),
+        (OPENSTACK + "openstack: {ssh_from: [10.1.2.3/24]}", ["openstack.ssh_from.0", "IPv4 network"]),
+        (OPENSTACK + "openstack: {api_from: 10.1.2.0/24}", ["openstack.api_from", "tuple"]),
         (SMALLEST + "conference: {platform: jitsi, jwt: {isuer: x}}", ["isuer", "did you mean 'issuer'"]),
         ("name: Demo\ndomain: x", ["stack.yaml:1", "name"]),
         ("name: d\ndomain: x", ["stack.yaml:1", "name"]),

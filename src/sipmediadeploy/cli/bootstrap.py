@@ -11,7 +11,8 @@ from sipmediadeploy.cli.first_scaler import ensure_scaler
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running
 from sipmediadeploy.images.inputs import images_version, project_root
-from sipmediadeploy.providers.openstack.foundation import DEFAULT_SUBNET, ensure_foundation, remove_foundation
+from sipmediadeploy.providers.openstack.ensure import ensure_foundation, remove_foundation
+from sipmediadeploy.providers.openstack.foundation import own_range
 from sipmediadeploy.providers.openstack.provider import OpenStackProvider, make_provider
 from sipmediadeploy.stack import Stack, load_stack
 
@@ -35,7 +36,7 @@ def bootstrap(place: Place, foundation: bool) -> None:
         with place.locked():
             if foundation:
                 report("networks, router and security groups")
-                ensure_foundation(provider.cloud, stack, stack.network.subnet or DEFAULT_SUBNET)
+                ensure_foundation(provider.cloud, stack, own_range(stack))
             subnet = asyncio.run(provider.subnet())
             asyncio.run(ensure_scaler(Running(stack, secrets, subnet, version, provider), report))
     finally:

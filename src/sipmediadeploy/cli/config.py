@@ -19,13 +19,27 @@ def init(place: Place, name: str, domain: str) -> None:
 
 
 def config(place: Place, as_json: bool) -> None:
-    """Print the effective stack."""
-    data = effective(load_stack(place.stack_file))
-    print(json.dumps(data, indent=2) if as_json else yaml.safe_dump(data, sort_keys=False), end="")
+    """Print the effective stack; as JSON, for Terraform, with what it stands on."""
+    stack = load_stack(place.stack_file)
     if as_json:
-        print()
+        print(json.dumps(effective(stack) | described_foundation(stack), indent=2))
+    else:
+        print(yaml.safe_dump(effective(stack), sort_keys=False), end="")
 
 
 def effective(stack: Stack) -> dict[str, object]:
     """The effective stack as plain data; a stack file with this content means the same."""
     return stack.model_dump(mode="json")
+
+
+def described_foundation(stack: Stack) -> dict[str, object]:
+    """What a stack on OpenStack stands on, under ``foundation``; nothing for other providers.
+
+    Raises:
+        ProviderError: the stack file does not say the range of the network that it names.
+    """
+    if stack.openstack is None:
+        return {}
+    from sipmediadeploy.providers.openstack.foundation import foundation, own_range
+
+    return {"foundation": foundation(stack, own_range(stack)).plain()}

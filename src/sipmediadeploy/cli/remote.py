@@ -86,7 +86,7 @@ def _floating_ip(stack: Stack, master: str) -> str:
     provider = load_provider(stack, "", Secrets(master=master))
     found = next((ip for ip in asyncio.run(provider.floating_ips()) if ip.role is Role.SCALER), None)
     if found is None:
-        why = "no scaler has led yet" if provider.api_floating_ip else "openstack.api is none"
+        why = "no scaler has led yet" if provider.api_floating_ip else "openstack.api_from names nobody"
         raise CommandError(
             f"stack {stack.name}: its scalers have no floating IP ({why}); say where the API is: --api "
             f"ADDRESS[:PORT]. {_THROUGH_SSH}"

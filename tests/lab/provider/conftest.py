@@ -20,7 +20,7 @@ from sipmediadeploy.protocol.replica import ReplicaDocument
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service, read_credentials
-from sipmediadeploy.providers.openstack.foundation import ensure_foundation, remove_foundation
+from sipmediadeploy.providers.openstack.ensure import ensure_foundation, remove_foundation
 from sipmediadeploy.providers.openstack.lease import REQUEST_TIMEOUT_S, TIMEOUT_S, OpenStackLeaseStore
 from sipmediadeploy.providers.openstack.leftovers import remove_stack
 from sipmediadeploy.providers.openstack.provider import OpenStackProvider, make_provider

@@ -1,183 +1,268 @@
-"""What a stack stands on: its network and router, security groups, the lease's network.
+"""What a stack stands on: its network and router, security groups, service addresses, the lease's network.
 
-Terraform makes these for users; here they are made by the same names through the API, for a cloud
-without Terraform. Made once, before the first scaler, and by one command at a time.
+It is said here once, as plain data. Terraform makes it from ``smd config --json``; ``ensure.py`` makes the
+same through the API.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
+from uuid import UUID
 
-from sipmediadeploy.protocol.replica import AGENT_PORT, GATEWAY_SIP_PORT, TURN_PORT
+from sipmediadeploy.protocol.replica import (
+    AGENT_PORT,
+    GATEWAY_SIP_PORT,
+    TURN_PORT,
+    ConferenceDemoService,
+    CoturnService,
+)
+from sipmediadeploy.protocol.scaler import API_PORT, SCALER_PORT
+from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.providers.openstack import marks
-from sipmediadeploy.providers.openstack.cloud import Body, Cloud
 from sipmediadeploy.providers.openstack.lease import network_name
-from sipmediadeploy.providers.openstack.lookup import Lookup
-from sipmediadeploy.stack import GATEWAY_SIDE_SIP_PORT, OpenStack, Role, Stack
+from sipmediadeploy.providers.openstack.service_addresses import ROLES
+from sipmediadeploy.stack import GATEWAY_SIDE_SIP_PORT, MOST_CALLS, OpenStack, Role, Stack
 
-DEFAULT_SUBNET = IPv4Network("10.86.0.0/24")
-"""The range of a stack's own network when its stack file has no ``network.subnet``."""
 LEASE_RANGE = IPv4Network("192.0.2.0/29")
 """Nothing is ever sent there (RFC 5737); it has room for the record and the claim."""
-RELAY_PORTS = (49160, 49559)
+OWN, LEASE, EXTERNAL = "own", "lease", "external"
 _VRRP = "112"
-_EVERYBODY = "0.0.0.0/0"
-_SAME_PROTOCOL = {
-    "tcp": ("tcp", "6"),
-    "udp": ("udp", "17"),
-    "icmp": ("icmp", "1"),
-    _VRRP: (_VRRP, "vrrp"),
-}
-"""Neutron shows a protocol as it was given: by name or by number."""
+_SSH_PORT = 22
+_WORLD = "0.0.0.0/0"
 
 
-def rules(stack: Stack, role: Role, subnet: IPv4Network) -> list[Body]:
-    """The ingress rules of a pool's security group, the least that it needs. Pure."""
-    inside = str(subnet)
-    found = [_rule("tcp", AGENT_PORT, AGENT_PORT + 1, inside), _rule("icmp", None, None, inside)]
-    if role in (Role.KAMAILIO, Role.COTURN):
-        found.append(_rule(_VRRP, None, None, inside))
-    if role is Role.KAMAILIO:
-        for protocol in ("udp", "tcp"):
-            found.append(_rule(protocol, stack.sip.port, stack.sip.port, _EVERYBODY))
-            found.append(_rule(protocol, GATEWAY_SIDE_SIP_PORT, GATEWAY_SIDE_SIP_PORT, inside))
-    if role is Role.COTURN:
-        found += [_rule(protocol, TURN_PORT, TURN_PORT, _EVERYBODY) for protocol in ("udp", "tcp")]
-        found.append(_rule("udp", *RELAY_PORTS, _EVERYBODY))
-    if role is Role.GATEWAY:
-        found += [_rule(protocol, GATEWAY_SIP_PORT, GATEWAY_SIP_PORT, inside) for protocol in ("udp", "tcp")]
-        found.append(_rule("udp", addresses.RTP_BASE, addresses.RTP_END - 1, _EVERYBODY))
-    if role is Role.CONFERENCE_DEMO:
-        found += [_rule("tcp", 443, 443, _EVERYBODY), _rule("tcp", 8188, 8188, inside)]
-        found.append(_rule("udp", 40000, 40399, _EVERYBODY))
+@dataclass(frozen=True, slots=True)
+class GivenNetwork:
+    """A network that is there already; with neither name nor id it is the only external one."""
+
+    name: str | None
+    id: str | None
+    external: bool | None
+    """None: whether it is or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSubnet:
+    """A subnet that is there already, in the given ``network``."""
+
+    network: str
+    cidr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network of the stack."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """The one subnet of ``network``; the cloud itself gives addresses from ``first`` to ``last`` only."""
+
+    name: str
+    network: str
+    cidr: str
+    gateway: str | None
+    dhcp: bool
+    first: str
+    last: str
+    dns_servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Between ``external_network`` and ``subnet``."""
+
+    name: str
+    description: str
+    external_network: str
+    subnet: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """The security group of a pool."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a security group lets in (IPv4): ``protocol``, ports (None: it has none) and ``source``."""
+
+    security_group: str
+    description: str
+    protocol: str
+    first_port: int | None
+    last_port: int | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """The port of a pool's service address. No replica has it: one answers for it, by VRRP."""
+
+    name: str
+    description: str
+    network: str
+    subnet: str
+    address: str
+    security_group: str
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingIp:
+    """The public address of a pool, mapped to ``port``; None: scalers map it to a replica."""
+
+    description: str
+    external_network: str
+    port: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """Each kind by keys that stay; what refers to something else names its key.
+
+    ``own``, ``lease`` and ``external`` are networks, roles everything that a pool has one of.
+    """
+
+    given_networks: dict[str, GivenNetwork] = field(default_factory=dict)
+    given_subnets: dict[str, GivenSubnet] = field(default_factory=dict)
+    networks: dict[str, Network] = field(default_factory=dict)
+    subnets: dict[str, Subnet] = field(default_factory=dict)
+    routers: dict[str, Router] = field(default_factory=dict)
+    security_groups: dict[str, SecurityGroup] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+    ports: dict[str, Port] = field(default_factory=dict)
+    floating_ips: dict[str, FloatingIp] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def own_range(stack: Stack) -> IPv4Network:
+    """The range of the stack's own network, as the stack file has it.
+
+    Raises:
+        ProviderError: it names a network, and not its range.
+    """
+    if stack.network.subnet is None:
+        named = (stack.openstack or OpenStack()).network
+        raise ProviderError(f"network.subnet is missing: the range of openstack.network ({named}), a /24")
+    return stack.network.subnet
+
+
+def foundation(stack: Stack, subnet: IPv4Network) -> Foundation:
+    """What the stack stands on; ``subnet`` is the /24 of its own network. Pure."""
+    settings, name = stack.openstack or OpenStack(), f"smd-{stack.name}"
+    roles = roles_of(stack)
+    made = Foundation(
+        given_networks={EXTERNAL: _given(settings.external_network, external=True)},
+        networks={LEASE: Network(network_name(stack.name), f"lease of the scalers of stack {stack.name}")},
+        subnets={LEASE: _subnet(LEASE, network_name(stack.name), LEASE_RANGE)},
+        security_groups={
+            str(role): SecurityGroup(marks.pool_name(stack.name, role), f"pool {role} of stack {stack.name}")
+            for role in roles
+        },
+        rules={key(rule): rule for role in roles for rule in rules(stack, role, subnet)},
+    )
+    if settings.network is not None:
+        made.given_networks[OWN] = _given(settings.network, external=None)
+        made.given_subnets[OWN] = GivenSubnet(OWN, str(subnet))
+    else:
+        made.networks[OWN] = Network(name, f"stack {stack.name}")
+        made.subnets[OWN] = _subnet(OWN, name, subnet, [str(server) for server in settings.dns_servers])
+        made.routers[OWN] = Router(name, f"stack {stack.name}", EXTERNAL, OWN)
+    for role in ROLES:
+        mark, address = marks.service_mark(stack.name, role), addresses.service_address(subnet, role)
+        with_port = address is not None and settings.service_addresses == "vrrp"
+        if with_port:
+            port = Port(marks.pool_name(stack.name, role), mark, OWN, OWN, str(address), str(role))
+            made.ports[str(role)] = port
+        made.floating_ips[str(role)] = FloatingIp(mark, EXTERNAL, str(role) if with_port else None)
+    return made
+
+
+def roles_of(stack: Stack) -> list[Role]:
+    """The roles that the stack has pools of. Pure."""
+    return [role for role in Role if role is not Role.CONFERENCE_DEMO or stack.demo]
+
+
+def rules(stack: Stack, role: Role, subnet: IPv4Network) -> list[Rule]:
+    """What a pool's security group lets in, the least that it needs. Pure."""
+    settings, inside = stack.openstack or OpenStack(), str(subnet)
+    found: list[Rule] = []
+
+    def let_in(what: str, protocols: Sequence[str], first: int | None, last: int | None, source: str) -> None:
+        found.extend(Rule(str(role), what, protocol, first, last, source) for protocol in protocols)
+
+    let_in("agent, by scalers", ["tcp"], AGENT_PORT, AGENT_PORT, inside)
+    let_in("ping", ["icmp"], None, None, inside)
+    if role in ROLES and settings.service_addresses == "vrrp":
+        let_in("VRRP", [_VRRP], None, None, inside)
+    match role:
+        case Role.KAMAILIO:
+            let_in("SIP of terminals", ["udp", "tcp"], stack.sip.port, stack.sip.port, _WORLD)
+            port = GATEWAY_SIDE_SIP_PORT
+            let_in("SIP of gateways", ["udp", "tcp"], port, port, inside)
+        case Role.COTURN:
+            first, last = CoturnService.model_fields["relay_ports"].default
+            let_in("TURN", ["udp", "tcp"], TURN_PORT, TURN_PORT, _WORLD)
+            let_in("relayed media", ["udp"], first, last, _WORLD)
+        case Role.GATEWAY:
+            # As many as a gateway may ever be told to take, so that more calls need no other rule.
+            last = addresses.RTP_BASE + addresses.PORTS_PER_CALL * MOST_CALLS - 1
+            let_in("SIP of Kamailio", ["udp", "tcp"], GATEWAY_SIP_PORT, GATEWAY_SIP_PORT, inside)
+            let_in("media of terminals", ["udp"], addresses.RTP_BASE, last, _WORLD)
+        case Role.CONFERENCE_DEMO:
+            demo = ConferenceDemoService.model_fields
+            page, janus, (first, last) = (demo[k].default for k in ("page_port", "janus_port", "rtp_ports"))
+            let_in("page", ["tcp"], page, page, _WORLD)
+            let_in("conference, by gateways", ["tcp"], janus, janus, inside)
+            let_in("media of browsers", ["udp"], first, last, _WORLD)
+        case Role.SCALER:
+            let_in("scalers, by each other", ["tcp"], SCALER_PORT, SCALER_PORT, inside)
+            for source in settings.api_from:
+                let_in("API, by operators", ["tcp"], API_PORT, API_PORT, str(source))
+    for source in settings.ssh_from:
+        let_in("SSH, by operators", ["tcp"], _SSH_PORT, _SSH_PORT, str(source))
     return found
 
 
-def missing_rules(wanted: list[Body], there: list[Body]) -> list[Body]:
-    """Those of ``wanted`` that no rule of ``there`` covers; a wider rule does. Pure."""
-    return [rule for rule in wanted if not any(_covers(one, rule) for one in there)]
+def key(rule: Rule) -> str:
+    """What a rule is known by; two rules with one key would be the same to the cloud."""
+    ports = dict.fromkeys(str(port) for port in (rule.first_port, rule.last_port) if port is not None)
+    return " ".join(
+        [rule.security_group, rule.protocol, *(["-".join(ports)] if ports else []), "from", rule.source]
+    )
 
 
-def ensure_foundation(cloud: Cloud, stack: Stack, subnet: IPv4Network) -> None:
-    """Make what is not there yet; ``subnet`` is the /24 of the stack's own network. Blocking.
-
-    Raises:
-        ProviderError: the cloud refuses something; repeating is safe.
-    """
-    settings = stack.openstack or OpenStack()
-    network = _ensure(cloud, "network", settings.network or f"smd-{stack.name}", {})
-    plan = {
-        "start": str(subnet[240]),
-        "end": str(subnet[254]),
-    }  # the slots' addresses are not the cloud's to give
-    own = {"network_id": network, "cidr": str(subnet), "ip_version": 4, "allocation_pools": [plan]}
-    inner = _ensure(cloud, "subnet", f"smd-{stack.name}", own)
-    lease = _ensure(cloud, "network", network_name(stack.name), {})
-    quiet = {"network_id": lease, "cidr": str(LEASE_RANGE), "ip_version": 4}
-    _ensure(cloud, "subnet", network_name(stack.name), {**quiet, "enable_dhcp": False, "gateway_ip": None})
-    for role in Role:
-        _ensure_group(cloud, stack, role, subnet)
-    external = Lookup(cloud, stack.name, settings, "").external_network()
-    if external is not None:
-        _ensure_router(cloud, f"smd-{stack.name}", external, inner)
+def _given(name_or_id: str | None, *, external: bool | None) -> GivenNetwork:
+    try:
+        id_ = str(UUID(name_or_id)) if name_or_id is not None else None
+    except ValueError:
+        id_ = None
+    return GivenNetwork(name_or_id if id_ is None else None, id_, external)
 
 
-def remove_foundation(cloud: Cloud, stack: Stack) -> None:
-    """Remove it again, when nothing of the stack stands on it any more. Blocking; repeatable."""
-    name = f"smd-{stack.name}"
-    for router in named(cloud, "router", name):
-        for subnet in named(cloud, "subnet", name):
-            path, body = f"/routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]}
-            if _has_interface(cloud, router, subnet):
-                cloud.put(f"router {name}", "network", path, body)
-        cloud.delete(f"router {name}", "network", f"/routers/{router['id']}")
-    for network in (network_name(stack.name), name):
-        for one in named(cloud, "network", network):
-            cloud.delete(f"network {network}", "network", f"/networks/{one['id']}")
-    for role in Role:
-        for one in named(cloud, "security-group", marks.pool_name(stack.name, role)):
-            cloud.delete(f"security group of {role}", "network", f"/security-groups/{one['id']}")
-
-
-def named(cloud: Cloud, kind: str, name: str) -> list[Body]:
-    """The project's own things of a kind and a name: ``security-group``, ``network``, ``router``, ...
-
-    Raises:
-        ProviderError: they can't be read.
-    """
-    query = {"name": name, "project_id": cloud.project}
-    return list(cloud.all(f"{kind} {name}", "network", f"/{kind}s", f"{kind}s".replace("-", "_"), query))
-
-
-def ingress_rules(cloud: Cloud, what: str, group: str) -> list[Body]:
-    """The rules of a security group for what comes in, as Neutron shows them.
-
-    Raises:
-        ProviderError: they can't be read.
-    """
-    query = {"security_group_id": group, "direction": "ingress"}
-    return list(cloud.all(what, "network", "/security-group-rules", "security_group_rules", query))
-
-
-def _covers(rule: Body, wanted: Body) -> bool:
-    """Whether all that ``wanted`` lets in is let in by ``rule``, as Neutron shows it."""
-    if (rule.get("direction"), rule.get("ethertype")) != (wanted["direction"], wanted["ethertype"]):
-        return False
-    protocol = str(rule.get("protocol") or "any").lower()
-    if protocol not in ("any", *_SAME_PROTOCOL.get(wanted["protocol"], (wanted["protocol"],))):
-        return False
-    if rule.get("remote_group_id") or rule.get("remote_address_group_id"):
-        return False
-    sources = IPv4Network(rule.get("remote_ip_prefix") or _EVERYBODY, strict=False)
-    if not IPv4Network(wanted["remote_ip_prefix"]).subnet_of(sources):
-        return False
-    first, last = rule.get("port_range_min"), rule.get("port_range_max")
-    if first is None and last is None:
-        return True
-    low, high = wanted.get("port_range_min"), wanted.get("port_range_max")
-    if first is None or last is None or low is None or high is None:
-        return False
-    return int(first) <= int(low) and int(high) <= int(last)
-
-
-def _rule(protocol: str, first: int | None, last: int | None, source: str) -> Body:
-    rule: Body = {
-        "direction": "ingress",
-        "ethertype": "IPv4",
-        "protocol": protocol,
-        "remote_ip_prefix": source,
-    }
-    if first is not None:
-        rule |= {"port_range_min": first, "port_range_max": last}
-    return rule
-
-
-def _ensure_group(cloud: Cloud, stack: Stack, role: Role, subnet: IPv4Network) -> None:
-    group = _ensure(cloud, "security-group", marks.pool_name(stack.name, role), {})
-    what = f"security group of {role}"
-    for rule in missing_rules(rules(stack, role, subnet), ingress_rules(cloud, what, group)):
-        body = {"security_group_rule": rule | {"security_group_id": group}}
-        cloud.post(what, "network", "/security-group-rules", body)
-
-
-def _ensure_router(cloud: Cloud, name: str, external: str, subnet: str) -> None:
-    router = _ensure(cloud, "router", name, {"external_gateway_info": {"network_id": external}})
-    if not _has_interface(cloud, {"id": router}, {"id": subnet}):
-        path = f"/routers/{router}/add_router_interface"
-        cloud.put(f"router {name}", "network", path, {"subnet_id": subnet})
-
-
-def _has_interface(cloud: Cloud, router: Body, subnet: Body) -> bool:
-    query = {"device_id": router["id"], "fixed_ips": f"subnet_id={subnet['id']}"}
-    return next(cloud.all("router's ports", "network", "/ports", "ports", query), None) is not None
-
-
-def _ensure(cloud: Cloud, kind: str, name: str, more: dict[str, Any]) -> str:
-    found = named(cloud, kind, name)
-    if found:
-        return str(found[0]["id"])
-    key = kind.replace("-", "_")
-    body = {key: {"name": name, **more}}
-    return str(cloud.post(f"{kind} {name}", "network", f"/{kind}s", body)[key]["id"])
+def _subnet(network: str, name: str, range_: IPv4Network, dns_servers: Sequence[str] = ()) -> Subnet:
+    """The own network's slots have their addresses for good: the cloud gives only those behind them."""
+    own = network == OWN
+    return Subnet(
+        name,
+        network,
+        str(range_),
+        gateway=str(addresses.host_address(range_)) if own else None,
+        dhcp=own,
+        first=str(range_[max(addresses.FIRST_HOST[r] + addresses.SLOTS[r] for r in Role) if own else 1]),
+        last=str(range_[-2]),
+        dns_servers=tuple(dns_servers),
+    )

@@ -58,7 +58,7 @@ class Lookup:
     def network(self) -> str:
         """The id of the stack's own network."""
         name = self._settings.network or f"smd-{self._stack}"
-        hint = f"{_MADE_BY}, openstack.network names another one"
+        hint = _MADE_BY if self._settings.network is None else "make it, or correct openstack.network"
         return self._remember("network", lambda: self._one("network", "networks", name, hint))
 
     def subnet(self, holding: IPv4Address | None = None) -> tuple[str, IPv4Network]:

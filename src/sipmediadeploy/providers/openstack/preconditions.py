@@ -18,7 +18,7 @@ from sipmediadeploy.providers.findings import (
     unknown,
     warning,
 )
-from sipmediadeploy.providers.openstack import foundation, quotas
+from sipmediadeploy.providers.openstack import ensure, foundation, quotas
 from sipmediadeploy.providers.openstack.cloud import COMPUTE_VERSION, Body
 from sipmediadeploy.providers.openstack.errors import (
     NotAllowed,
@@ -213,7 +213,7 @@ def _groups(stack: Stack, needs: Sequence[Need], survey: Survey) -> list[Finding
             found.append(unknown(what, "is there; what it should let in depends on the network"))
         else:
             wanted = foundation.rules(stack, need.role, survey.subnet)
-            lacking = [spoken(rule) for rule in foundation.missing_rules(wanted, list(group.rules))]
+            lacking = [spoken(rule) for rule in ensure.missing_rules(wanted, list(group.rules))]
             todo = f"add them; {LATER.replace('makes it', 'does')}"
             said = f"it does not let in {listed(lacking)}"
             found.append(problem(what, said, todo) if lacking else ok(what, "has the rules that it needs"))
@@ -222,12 +222,12 @@ def _groups(stack: Stack, needs: Sequence[Need], survey: Survey) -> list[Finding
     return found
 
 
-def spoken(rule: Body) -> str:
+def spoken(rule: foundation.Rule) -> str:
     """A rule in words: ``udp 5060 from 0.0.0.0/0``."""
-    protocol = {"112": "vrrp"}.get(str(rule["protocol"]), str(rule["protocol"]))
-    first, last = rule.get("port_range_min"), rule.get("port_range_max")
+    protocol = {"112": "vrrp"}.get(rule.protocol, rule.protocol)
+    first, last = rule.first_port, rule.last_port
     ports = "" if first is None else f" {first}" if first == last else f" {first}-{last}"
-    return f"{protocol}{ports} from {rule['remote_ip_prefix']}"
+    return f"{protocol}{ports} from {rule.source}"
 
 
 def _address_pairs(settings: OpenStack, survey: Survey) -> Finding:

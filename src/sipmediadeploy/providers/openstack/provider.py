@@ -48,7 +48,7 @@ class OpenStackProvider:
     @property
     def api_floating_ip(self) -> bool:
         """See ``Provider.api_floating_ip``."""
-        return self._settings.api == "floating"
+        return self._settings.has_public_api
 
     @property
     def zones(self) -> tuple[str, ...]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.findings import Finding, Level, Need, ok, problem, unknown
-from sipmediadeploy.providers.openstack import foundation, marks
+from sipmediadeploy.providers.openstack import ensure, foundation, marks
 from sipmediadeploy.providers.openstack.cloud import Body
 from sipmediadeploy.providers.openstack.service_addresses import ROLES
 from sipmediadeploy.providers.openstack.survey import Survey
-from sipmediadeploy.stack import OpenStack, Role, Stack
+from sipmediadeploy.stack import OPENSTACK_SUBNET, OpenStack, Role, Stack
 
 _EGRESS_RULES = 2
 """That Neutron gives to every new security group."""
@@ -63,7 +63,7 @@ def compare(wanted: Wanted, limit: int, used: int, short: Level = Level.PROBLEM,
 def public_addresses(settings: OpenStack, needs: Sequence[Need]) -> int:
     """How many addresses of the external network the stack has at most."""
     gateways = sum(need.replicas for need in needs if need.role is Role.GATEWAY)
-    return len(ROLES) + (0 if settings.public_address == "none" else gateways)
+    return len(ROLES) + settings.has_public_api + (0 if settings.public_address == "none" else gateways)
 
 
 def _of_nova(needs: Sequence[Need], survey: Survey) -> list[Finding]:
@@ -133,11 +133,11 @@ def _wanted_of_neutron(stack: Stack, needs: Sequence[Need], survey: Survey) -> d
     ports += gateways if settings.public_address == "network" else 0
     ips = public_addresses(settings, needs) - (gateways if settings.public_address == "network" else 0)
     groups = {role: one for role, one in survey.groups.items() if not isinstance(one, ProviderError)}
-    subnet = survey.subnet or foundation.DEFAULT_SUBNET
-    rules = {role: foundation.rules(stack, role, subnet) for role in Role}
-    there = {role: one for role, one in groups.items() if one.groups}
+    subnet = survey.subnet or OPENSTACK_SUBNET
+    rules = {role: foundation.rules(stack, role, subnet) for role in foundation.roles_of(stack)}
+    there = {role: one for role, one in groups.items() if one.groups and role in rules}
     covered = {
-        role: len(rules[role]) - len(foundation.missing_rules(rules[role], list(one.rules)))
+        role: len(rules[role]) - len(ensure.missing_rules(rules[role], list(one.rules)))
         for role, one in there.items()
     }
     return {
@@ -146,10 +146,10 @@ def _wanted_of_neutron(stack: Stack, needs: Sequence[Need], survey: Survey) -> d
         "network": Wanted("networks", 2, owned.foundation.get("network", 0)),
         "subnet": Wanted("subnets", 2, owned.foundation.get("subnet", 0)),
         "router": Wanted("routers", 1, owned.foundation.get("router", 0)),
-        "security_group": Wanted("security groups", len(Role), len(there)),
+        "security_group": Wanted("security groups", len(rules), len(there)),
         "security_group_rule": Wanted(
             "rules of security groups",
-            sum(map(len, rules.values())) + _EGRESS_RULES * len(Role),
+            sum(map(len, rules.values())) + _EGRESS_RULES * len(rules),
             sum(covered.values()) + _EGRESS_RULES * len(there),
         ),
     }

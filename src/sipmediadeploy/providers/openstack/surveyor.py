@@ -21,8 +21,8 @@ from sipmediadeploy.providers.docker.addresses import service_address
 from sipmediadeploy.providers.findings import Need, Read
 from sipmediadeploy.providers.openstack import leftovers, marks
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, in_thread
+from sipmediadeploy.providers.openstack.ensure import ingress_rules, named
 from sipmediadeploy.providers.openstack.errors import Missing, NotAllowed, Unavailable
-from sipmediadeploy.providers.openstack.foundation import ingress_rules, named
 from sipmediadeploy.providers.openstack.lease import network_name
 from sipmediadeploy.providers.openstack.lookup import Lookup
 from sipmediadeploy.providers.openstack.service_addresses import ROLES

@@ -27,18 +27,20 @@ class Trial:
 
     cloud: FakeCloud
 
-    def stack(self, settings: str = "") -> Stack:
-        """The stack, with ``settings`` of its section ``openstack``."""
-        return parse_stack(SMALLEST + f"openstack: {{{settings}}}\n")
+    def stack(self, settings: str = "", text: str = "") -> Stack:
+        """The stack, with ``settings`` of its section ``openstack`` and more ``text``."""
+        return parse_stack(SMALLEST + f"openstack: {{{settings}}}\n{text}")
 
     def provider(self, settings: str = "") -> OpenStackProvider:
         """Its provider."""
         return make_provider(self.stack(settings), "v1", Secrets(master="m", cloud=self.cloud.credentials()))
 
-    def document(self, role: Role, slot: int = 0, settings: str = "", number: int = 0) -> ReplicaDocument:
+    def document(
+        self, role: Role, slot: int = 0, settings: str = "", number: int = 0, text: str = ""
+    ) -> ReplicaDocument:
         """The document of a replica."""
         name = f"demo-{role}-{number or slot}"
-        return make_document(self.stack(settings), SUBNET, Secrets(master="m"), "v1", role, slot, name)
+        return make_document(self.stack(settings, text), SUBNET, Secrets(master="m"), "v1", role, slot, name)
 
 
 @pytest.fixture

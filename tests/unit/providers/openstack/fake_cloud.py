@@ -21,6 +21,12 @@ from urllib.parse import parse_qs, urlsplit
 
 Thing = dict[str, Any]
 PASSWORD = "a-password-that-is-told-to-nobody"
+_WITH_IT = {
+    "networks": ("subnets", "network_id"),
+    "security_groups": ("security_group_rules", "security_group_id"),
+}
+"""What goes with something, and how it names that."""
+_ACTIVE = ("networks", "routers", "ports", "floatingips")
 
 
 @dataclass
@@ -45,8 +51,8 @@ class FakeCloud:
         self.things: dict[str, list[Thing]] = {
             name: []
             for name in (
-                *("networks", "subnets", "ports", "floatingips", "security_groups", "images", "flavors"),
-                *("servers", "server_groups", "routers", "security_group_rules", "os_keypairs"),
+                *("networks", "subnets", "routers", "ports", "floatingips", "security_groups"),
+                *("security_group_rules", "images", "flavors", "servers", "server_groups", "os_keypairs"),
             )
         }
         self.extensions = ["external-net", "router", "security-group", "standard-attr-description"]
@@ -86,6 +92,7 @@ class FakeCloud:
             "id": f"{kind[:-1]}-{next(self._numbers)}",
             "created_at": stamp,
             "project_id": "project",
+            **({"status": "ACTIVE"} if kind in _ACTIVE else {}),
             **more,
         }
         self.things[kind].append(thing)
@@ -95,16 +102,26 @@ class FakeCloud:
         """The bodies of requests 'METHOD /path' that match ``what`` completely, in order."""
         return [body for method, path, body in self.requests if re.fullmatch(what, f"{method} {path}")]
 
+    def external(self, name: str) -> Thing:
+        """A network that public addresses come from."""
+        outside = self.add("networks", name=name, **{"router:external": True})
+        self.add("subnets", network_id=outside["id"], cidr="198.51.100.0/24", ip_version=4)
+        return outside
+
     def foundation(self, stack: str, subnet: IPv4Network, roles: list[str]) -> None:
         """What a stack stands on, and images and flavours."""
         network = self.add("networks", name=f"smd-{stack}")
         self.add("subnets", network_id=network["id"], cidr=str(subnet), ip_version=4)
         lease = self.add("networks", name=f"smd-{stack}-lease")
         self.add("subnets", network_id=lease["id"], cidr="192.0.2.0/29", ip_version=4)
-        outside = self.add("networks", name="public", **{"router:external": True})
-        self.add("subnets", network_id=outside["id"], cidr="198.51.100.0/24", ip_version=4)
+        self.external("public")
         for role in roles:
             self.add("security_groups", name=f"smd-{stack}-{role}")
+        self.images_and_flavors(roles)
+
+    def images_and_flavors(self, roles: list[str]) -> None:
+        """What servers are made from."""
+        for role in roles:
             self.add("images", name=f"smd-{role}", status="active", smd_version="v0")
             self.add("images", name=f"smd-{role}", status="active", smd_version="v1")
         self.add("flavors", name="small", vcpus=1, ram=1024, disk=10)
@@ -129,10 +146,17 @@ class FakeCloud:
             if thing is None:
                 return 404, {"NeutronError": {"message": f"{parts[1]} could not be found"}}
             if method == "DELETE":
+                if any(thing["id"] in _needs(kind, port) for port in self.things["ports"]):
+                    return 409, {"NeutronError": {"message": f"{thing['id']} is in use by a port"}}
                 self.things[kind].remove(thing)
+                if kind in _WITH_IT:
+                    within, of = _WITH_IT[kind]
+                    self.things[within][:] = [o for o in self.things[within] if o[of] != thing["id"]]
                 for port in self.things["ports"] if kind == "servers" else ():
                     port["device_id"] = "" if port["device_id"] == thing["id"] else port["device_id"]
                 return 204, None
+            if kind == "routers" and len(parts) > 2:
+                return 200, self._connect(parts[2], thing, body["subnet_id"])
             thing.update(next(iter(body.values())))
             return 200, {kind[:-1]: thing}
 
@@ -207,6 +231,18 @@ class FakeCloud:
             body |= {"next": href} if kind == "images" else {f"{kind}_links": [{"rel": "next", "href": href}]}
         return 200, body
 
+    def _connect(self, how: str, router: Thing, subnet_id: str) -> Thing:
+        """Add a router's port in a subnet, at the subnet's gateway, or remove it."""
+        subnet = next(one for one in self.things["subnets"] if one["id"] == subnet_id)
+        fixed = [{"subnet_id": subnet_id, "ip_address": subnet["gateway_ip"]}]
+        if how == "add_router_interface":
+            network, device = subnet["network_id"], router["id"]
+            port = self.add("ports", network_id=network, device_id=device, description="", fixed_ips=fixed)
+        else:
+            port = next(one for one in self.things["ports"] if one["fixed_ips"] == fixed)
+            self.things["ports"].remove(port)
+        return {"id": router["id"], "subnet_id": subnet_id, "port_id": port["id"]}
+
     def _make(self, kind: str, body: Thing) -> tuple[int, Any]:
         given = dict(next(value for key, value in body.items() if ":" not in key))
         if kind == "ports":
@@ -241,10 +277,21 @@ class FakeCloud:
         return 201, {kind[:-1]: made}
 
 
+def _needs(kind: str, port: Thing) -> list[str]:
+    """What of ``kind`` can't be removed before ``port`` is."""
+    if kind == "networks":
+        return [port["network_id"]]
+    if kind == "subnets":
+        return [fixed["subnet_id"] for fixed in port["fixed_ips"]]
+    return list(port.get("security_groups", ())) if kind == "security_groups" else []
+
+
 def _has(thing: Thing, key: str, values: list[str]) -> bool:
     if key == "fixed_ips":
-        return any(f"ip_address={one['ip_address']}" in values for one in thing["fixed_ips"])
+        return any(f"{name}={one[name]}" in values for one in thing["fixed_ips"] for name in one)
     value = thing.get(key)
+    if isinstance(value, bool):
+        return str(value) in (one.capitalize() for one in values)
     return any(str(one) in values for one in value) if isinstance(value, list) else str(value) in values
 
 
@@ -267,6 +314,7 @@ def running() -> Iterator[FakeCloud]:
 class _Handler(BaseHTTPRequestHandler):
     cloud: FakeCloud
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms between its head and its body
 
     def _handle(self) -> None:
         size = int(self.headers.get("Content-Length") or 0)

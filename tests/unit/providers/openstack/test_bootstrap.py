@@ -62,6 +62,22 @@ def test_what_is_missing_is_said_with_what_to_do(trial: Trial, place: Place) -> 
     assert trial.cloud.things["servers"] == []
 
 
+def test_without_terraform_all_that_the_stack_stands_on_is_made_and_removed_as_well(
+    trial: Trial, place: Place
+) -> None:
+    things = trial.cloud.things
+    for kind in ("networks", "subnets", "security_groups"):
+        things[kind].clear()
+    trial.cloud.external("public")
+    bootstrap(place, foundation=True)
+    assert [server["name"] for server in things["servers"]] == ["demo-scaler-0"]
+    assert {"10.86.0.0/24", "192.0.2.0/29"} < {subnet["cidr"] for subnet in things["subnets"]}
+    down(place, foundation=True)
+    left = {kind for kind, there in things.items() if there}
+    assert left == {"networks", "subnets", "images", "flavors"}
+    assert [network["name"] for network in things["networks"]] == ["public"]
+
+
 def test_a_stack_on_docker_is_not_bootstrapped(place: Place) -> None:
     place.stack_file.write_text("name: demo\ndomain: sip.example.org\n")
     with pytest.raises(CommandError, match="smd up"):

@@ -13,7 +13,7 @@ import yaml
 from sipmediadeploy.cli.doctor import doctor, pool_needs
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.providers.findings import Finding, Level
-from sipmediadeploy.providers.openstack import foundation, marks, preconditions, surveyor
+from sipmediadeploy.providers.openstack import ensure, foundation, marks, preconditions, surveyor
 from sipmediadeploy.providers.openstack.cloud import Cloud
 from sipmediadeploy.stack import Role
 from tests.unit.providers.openstack.conftest import SMALLEST, SUBNET, Trial
@@ -42,7 +42,7 @@ def whole(trial: Trial) -> Doctor:
     for group in cloud.things["security_groups"]:
         role = Role(group["name"].removeprefix("smd-demo-"))
         for rule in foundation.rules(stack, role, SUBNET):
-            cloud.add("security_group_rules", security_group_id=group["id"], **rule)
+            cloud.add("security_group_rules", security_group_id=group["id"], **ensure.rule_body(rule))
     return Doctor(trial)
 
 
@@ -236,10 +236,10 @@ async def test_a_clock_that_is_wrong_is_told(whole: Doctor) -> None:
 def test_a_wider_rule_of_an_operators_own_will_do(trial: Trial) -> None:
     wanted = foundation.rules(trial.stack(), Role.KAMAILIO, IPv4Network("10.88.0.0/24"))
     base: Thing = {"direction": "ingress", "ethertype": "IPv4", "protocol": None, "remote_ip_prefix": None}
-    assert foundation.missing_rules(wanted, [base]) == []
+    assert ensure.missing_rules(wanted, [base]) == []
     narrow = base | {"protocol": "17", "port_range_min": 5000, "port_range_max": 5070}
     assert {"udp 5060", "udp 5080"} - {
-        preconditions.spoken(one).partition(" from")[0] for one in foundation.missing_rules(wanted, [narrow])
+        preconditions.spoken(one).partition(" from")[0] for one in ensure.missing_rules(wanted, [narrow])
     } == {"udp 5060"}
     for no in (
         {"remote_group_id": "g"},
@@ -247,7 +247,7 @@ def test_a_wider_rule_of_an_operators_own_will_do(trial: Trial) -> None:
         {"ethertype": "IPv6"},
         {"remote_ip_prefix": "192.0.2.0/24"},
     ):
-        assert foundation.missing_rules(wanted, [base | no]) == wanted
+        assert ensure.missing_rules(wanted, [base | no]) == wanted
 
 
 @pytest.fixture

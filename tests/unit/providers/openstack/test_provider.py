@@ -132,8 +132,11 @@ async def test_the_scalers_have_a_floating_ip_that_goes_with_the_leader(trial: T
 
 
 async def test_where_the_api_has_no_public_address_that_is_the_providers_to_say(trial: Trial) -> None:
-    assert trial.provider().api_floating_ip
-    assert not trial.provider("api: none").api_floating_ip
+    allowed = "api_from: [198.51.100.0/24]"
+    assert trial.provider(allowed).api_floating_ip
+    assert trial.provider("ssh_from: [198.51.100.0/24]").api_floating_ip
+    assert not trial.provider().api_floating_ip, "nobody may come to it"
+    assert not trial.provider(f"{allowed}, api: none").api_floating_ip
     record = await trial.provider().create(trial.document(Role.SCALER), LIMITS)
     trial.cloud.things["networks"] = [n for n in trial.cloud.things["networks"] if n["name"] != "public"]
     with pytest.raises(errors.Missing, match=r"no external network.*openstack\.api: none"):
@@ -279,7 +282,7 @@ async def test_a_server_whose_answer_was_lost_is_removed(trial: Trial) -> None:
         ("images: {gateway: mine}", "", "image mine is missing"),
         ("flavors: {gateway: huge}", "", "flavour huge is missing; .*There are: large, medium, small"),
         ("", "flavors", "no flavour has 2 CPUs and 1024 MiB for gateway"),
-        ("network: inner", "", "network inner is missing; terraform apply"),
+        ("network: inner", "", "network inner is missing; make it, or correct openstack.network"),
         (
             "external_network: outer",
             "",
