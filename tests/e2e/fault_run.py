@@ -284,8 +284,13 @@ def _another_leads(stack: RunningStack, old: str, since: float) -> float:
         return next((s for s in stack.replicas("scaler") if s.get("active") and s["id"] != old), None)
 
     new = eventually(another, LEADS_S, "another scaler leads")
-    told = [e["at"] for e in stack.events() if e["event"] == "leads" and e["who"] == new["name"]]
-    return float(max(at for at in told if at >= since))
+
+    def told() -> list[float]:
+        leads = [e for e in stack.events() if e["event"] == "leads" and e["who"] == new["name"]]
+        return [float(e["at"]) for e in leads if e["at"] >= since]
+
+    # A scaler that has just been made, and is asked, has a copy of the trail two seconds later.
+    return max(eventually(told, 10, "the audit trail tells when it led"))
 
 
 def _stands_by(stack: RunningStack, old: str, since: float) -> None:
