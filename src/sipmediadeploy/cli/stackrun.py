@@ -110,8 +110,11 @@ class Running:
         return StackNow(subnet=self.subnet, replicas=seen)
 
     async def ask(self, ask: Ask[T]) -> T:
-        """The answer of the first scaler that gives one; standbys send commands on to the leader."""
-        records = await self.provider.inventory()
+        """The answer of the first scaler that gives one; standbys send commands on to the leader.
+
+        The oldest is asked first: one that was just made has no copy of the audit trail yet.
+        """
+        records = sorted(await self.provider.inventory(), key=lambda record: record.created_at)
         away = []
         async with ScalerClient(operator_token(self.secrets.master)) as client:
             for record in records:
