@@ -25,7 +25,7 @@ from sipmediadeploy.providers.openstack.ensure import ingress_rules, named
 from sipmediadeploy.providers.openstack.errors import Missing, NotAllowed, Unavailable
 from sipmediadeploy.providers.openstack.lease import network_name
 from sipmediadeploy.providers.openstack.lookup import Lookup
-from sipmediadeploy.providers.openstack.service_addresses import ROLES
+from sipmediadeploy.providers.openstack.service_addresses import PUBLIC_ROLES
 from sipmediadeploy.providers.openstack.survey import External, Group, Nets, Owned, Survey
 from sipmediadeploy.stack import OpenStack, Role, Stack
 
@@ -214,7 +214,7 @@ class _Look:
         cloud, stack, name = self.cloud, self.stack.name, f"smd-{self.stack.name}"
         networks = named(cloud, "network", self.settings.network or name)
         networks += named(cloud, "network", network_name(stack))
-        pools = [marks.replica_mark(stack), *(marks.service_mark(stack, role) for role in ROLES)]
+        pools = [marks.replica_mark(stack), *(marks.service_mark(stack, role) for role in PUBLIC_ROLES)]
         what = f"what stack {stack} has"
         ports = list(cloud.all(what, "network", "/ports", "ports", {"description": pools}))
         for network in networks:

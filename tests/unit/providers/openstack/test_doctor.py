@@ -114,6 +114,23 @@ async def test_what_the_stack_has_already_counts_as_its_own(whole: Doctor) -> No
     assert "1 too few" in (await whole.look())["quota of servers"].found
 
 
+async def test_the_scalers_own_floating_ip_counts_where_it_is_there_and_where_it_will_be(
+    whole: Doctor,
+) -> None:
+    settings = "api_from: [192.0.2.0/24]"
+    whole.trial.cloud.quotas["floatingip"] = 8
+    found = (await whole.look(settings))["quota of floating IPs"]
+    assert found.found.startswith("8 at most; 8 of 8 free")
+    whole.trial.cloud.add(
+        "floatingips",
+        description=marks.service_mark("demo", Role.SCALER),
+        floating_ip_address="203.0.113.9",
+        port_id=None,
+    )
+    found = (await whole.look(settings))["quota of floating IPs"]
+    assert found.found == "8 at most, 1 of them there; 7 of 8 free"
+
+
 async def test_a_quota_that_servers_can_do_without_is_no_problem(whole: Doctor) -> None:
     whole.trial.cloud.limits["maxServerGroups"] = 1
     found = await whole.look()
