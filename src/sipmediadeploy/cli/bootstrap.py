@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.first_scaler import ensure_scaler
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running
+from sipmediadeploy.cli.view import timed_report
 from sipmediadeploy.images.inputs import images_version, project_root
 from sipmediadeploy.providers.openstack.ensure import ensure_foundation, remove_foundation
 from sipmediadeploy.providers.openstack.foundation import own_range
@@ -24,12 +24,11 @@ def bootstrap(place: Place, foundation: bool) -> None:
 
     With ``foundation`` networks, router and security groups are made as well, where Terraform does not.
     """
-    started = time.monotonic()
-
-    def report(line: str) -> None:
-        print(f"[{time.monotonic() - started:5.1f} s] {line}", flush=True)
-
-    stack = load_on_openstack(place, "smd bootstrap")
+    stack, report = load_stack(place.stack_file), timed_report()
+    if stack.openstack is None:
+        raise CommandError(
+            f"smd bootstrap is for stacks on OpenStack; {stack.name} is for {stack.provider}: smd up"
+        )
     secrets, version = place.secrets(stack), images_version(project_root())
     provider = make_provider(stack, version, secrets)
     try:
@@ -65,21 +64,6 @@ def remove(place: Place, stack: Stack, foundation: bool) -> None:
     print(f"The stack {stack.name} is down." if removed else f"The stack {stack.name} was not up.")
 
 
-def load_on_openstack(place: Place, command: str) -> Stack:
-    """The stack, which is one for OpenStack.
-
-    Raises:
-        CommandError: it is not.
-        StackError: its file can't be used.
-    """
-    stack = load_stack(place.stack_file)
-    if stack.openstack is None:
-        raise CommandError(
-            f"{command} is for stacks on OpenStack; {stack.name} is for {stack.provider}: smd up"
-        )
-    return stack
-
-
 async def _remove_all(provider: OpenStackProvider, report: Callable[[str], None]) -> int:
     """A scaler that was being removed may have asked for a server that came after the others were listed."""
     removed = 0
@@ -87,5 +71,5 @@ async def _remove_all(provider: OpenStackProvider, report: Callable[[str], None]
         now = await provider.remove_all(report)
         removed += now
         if not now:
-            return removed
+            break
     return removed

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 
 from sipmediadeploy.cli import doctor_conference, doctor_dns
 from sipmediadeploy.cli.place import Place
+from sipmediadeploy.cli.view import wanted_numbers
 from sipmediadeploy.images.inputs import images_version, project_root
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker.engine import in_thread
@@ -39,14 +40,7 @@ def doctor(place: Place, as_json: bool) -> int:
 
 def pool_needs(stack: Stack) -> list[Need]:
     """How many replicas there may be of each role: its most, and one that is being replaced. Pure."""
-    pools = stack.pools
-    most = {
-        Role.KAMAILIO: pools.kamailio.replicas,
-        Role.COTURN: pools.coturn.replicas,
-        Role.GATEWAY: pools.gateway.max,
-        Role.SCALER: pools.scaler.replicas,
-        **({Role.CONFERENCE_DEMO: 1} if stack.demo else {}),
-    }
+    most = wanted_numbers(stack) | {Role.GATEWAY: stack.pools.gateway.max}
     return [Need(role, number + 1, limits_of(stack, role)) for role, number in most.items()]
 
 

@@ -14,8 +14,7 @@ from sipmediadeploy.scaler.main import limits_of
 from sipmediadeploy.scaler.pool import next_number, replica_name
 from sipmediadeploy.stack import Role
 
-_START_LIMIT_S = {"docker": 30.0}
-_SERVER_START_LIMIT_S = 180.0
+_CONTAINER_START_LIMIT_S, _SERVER_START_LIMIT_S = 30.0, 180.0
 
 
 async def ensure_scaler(running: Running, report: Callable[[str], None]) -> None:
@@ -24,7 +23,8 @@ async def ensure_scaler(running: Running, report: Callable[[str], None]) -> None
     inventory = await provider.inventory()
     scalers = [record for record in inventory if record.role is Role.SCALER]
     wanted = running.wanted()
-    limit_s = _START_LIMIT_S.get(running.stack.provider, _SERVER_START_LIMIT_S)
+    on_docker = running.stack.provider == "docker"
+    limit_s = _CONTAINER_START_LIMIT_S if on_docker else _SERVER_START_LIMIT_S
     good = [record for record in scalers if _is_current(record, wanted, running.version, limit_s)]
     for record in scalers:
         if record not in good:

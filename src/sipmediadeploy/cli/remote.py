@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
+from sipmediadeploy.cli.stackrun import Ask, T
 from sipmediadeploy.protocol.scaler import (
     API_PORT,
     ScalerClient,
@@ -25,7 +24,6 @@ from sipmediadeploy.scaler.main import load_provider
 from sipmediadeploy.stack import Role, Stack
 
 _THROUGH_SSH = f"Through SSH: ssh -N -L {API_PORT}:127.0.0.1:{API_PORT} USER@SCALER, and --api 127.0.0.1"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class RemoteStack:
         """Every replica and what it said to the scaler that answers."""
         return await self.ask(lambda client, address: client.stack(address))
 
-    async def ask(self, ask: Callable[[ScalerClient, str], Awaitable[T]]) -> T:
+    async def ask(self, ask: Ask[T]) -> T:
         """The answer of the scaler that is reached; it sends on to the leader what is the leader's."""
         tls = client_context(self.master, self.stack.name)
         try:

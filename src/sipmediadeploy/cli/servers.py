@@ -14,13 +14,13 @@ from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.images.inputs import project_root
 from sipmediadeploy.images.servers import application_version, write_application
-from sipmediadeploy.protocol.agent import State, Status
+from sipmediadeploy.protocol.agent import Status
 from sipmediadeploy.protocol.client import AgentError, ask_status
 from sipmediadeploy.protocol.replica import PATH, ReplicaDocument, load_replica_document
+from sipmediadeploy.protocol.seen import WELL
 from sipmediadeploy.scaler.fixed_hosts import Fleet, FleetError, host_document
 from sipmediadeploy.stack import load_stack
 
-_WELL = (State.READY, State.BUSY)
 _AGAIN_S = 0.5
 
 
@@ -50,7 +50,7 @@ def status(wait_s: float) -> int:
     deadline = time.monotonic() + wait_s
     while True:
         answer = _own_status()
-        well = isinstance(answer, Status) and answer.state in _WELL
+        well = isinstance(answer, Status) and answer.state in WELL
         if well or time.monotonic() >= deadline:
             break
         time.sleep(_AGAIN_S)

@@ -12,7 +12,7 @@ from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.first_scaler import ensure_scaler
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.stackrun import Running, engine_errors
-from sipmediadeploy.cli.view import console, missing, page_address, shorten, sip_address, table
+from sipmediadeploy.cli.view import console, missing, page_address, shorten, sip_address, table, timed_report
 from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.protocol.client import AgentError, Agents, WrongToken
 from sipmediadeploy.protocol.secrets import Secrets
@@ -30,11 +30,7 @@ _STEP_S = 0.5
 
 def up(place: Place, timeout: float) -> None:
     """Bring the stack up and wait until it is whole."""
-    started = time.monotonic()
-
-    def report(line: str) -> None:
-        print(f"[{time.monotonic() - started:5.1f} s] {line}", flush=True)
-
+    report = timed_report()
     for path in place.init():
         report(f"wrote {shorten(path)}")
     stack = load_stack(place.stack_file)

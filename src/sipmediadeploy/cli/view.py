@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,12 @@ def table(seen: Sequence[Seen]) -> Table:
         color = "green" if one.well else "yellow" if one.status else "red"
         table.add_row(one.record.name, f"[{color}]{state}[/]", calls, str(one.record.address), one.reason)
     return table
+
+
+def timed_report() -> Callable[[str], None]:
+    """Prints what a command is doing, a line at a time, with the seconds since now."""
+    started = time.monotonic()
+    return lambda line: print(f"[{time.monotonic() - started:5.1f} s] {line}", flush=True)
 
 
 def shorten(path: Path) -> str:

@@ -165,7 +165,6 @@ class Reporter:
         self._metrics = metrics
         self._path = path
         self._last = Report(False, None, 0, False, (), 0)
-        self._problems: dict[str, str] = {}
 
     def __call__(self, report: Report) -> None:
         """Take the report of one step."""
@@ -182,11 +181,11 @@ class Reporter:
         if report.paused != self._last.paused:
             self._journal.event("paused: it only watches" if report.paused else "resumed")
         now = {_about(problem): problem for problem in report.problems}
-        for about in now.keys() - self._problems.keys():
+        before = {_about(problem) for problem in self._last.problems}
+        for about in now.keys() - before:
             self._journal.event("problem", problem=now[about])
-        for about in self._problems.keys() - now.keys():
+        for about in before - now.keys():
             self._journal.event("problem is over", problem=about)
-        self._problems = now
         self._last = report
         content = {
             "at": time.time(),

@@ -111,17 +111,14 @@ def _no_engine(error: Exception) -> Finding:
 
 
 def _network(client: docker.DockerClient, stack: Stack) -> tuple[IPv4Network | None, Finding]:
-    def find() -> tuple[IPv4Network, Finding]:
+    try:
         there = find_network(client, stack.name)
         if there is not None:
             return there.subnet, ok("network", f"is there, {there.subnet}")
         subnet = choose_subnet(stack.network.subnet, networks_in_use(client))
-        return subnet, ok("network", f"{subnet} is free")
-
-    try:
-        return find()
     except ProviderError as e:
         return None, failed(Level.PROBLEM, "network", e)
+    return subnet, ok("network", f"{subnet} is free")
 
 
 def _publish(

@@ -29,6 +29,8 @@ from sipmediadeploy.stack import GATEWAY_SIDE_SIP_PORT, MOST_CALLS, OpenStack, R
 
 LEASE_RANGE = IPv4Network("192.0.2.0/29")
 """Nothing is ever sent there (RFC 5737); it has room for the record and the claim."""
+FIRST_GIVEN = max(addresses.FIRST_HOST[role] + addresses.SLOTS[role] for role in Role)
+"""Last byte of the first address that the cloud itself may give; those before are the slots'."""
 OWN, LEASE, EXTERNAL = "own", "lease", "external"
 _VRRP = "112"
 _SSH_PORT = 22
@@ -262,7 +264,7 @@ def _subnet(network: str, name: str, range_: IPv4Network, dns_servers: Sequence[
         str(range_),
         gateway=str(addresses.host_address(range_)) if own else None,
         dhcp=own,
-        first=str(range_[max(addresses.FIRST_HOST[r] + addresses.SLOTS[r] for r in Role) if own else 1]),
+        first=str(range_[FIRST_GIVEN if own else 1]),
         last=str(range_[-2]),
         dns_servers=tuple(dns_servers),
     )

@@ -21,7 +21,8 @@ from sipmediadeploy.stack import Limits, OpenStack, Role
 VERSION_PROPERTY = "smd_version"
 """The image property that says of which version it is."""
 _REMEMBERED_S = 60.0
-_MADE_BY = "terraform apply (or smd bootstrap --foundation) makes it"
+MADE_BY = "terraform apply (or smd bootstrap --foundation) makes it"
+"""Of what a stack stands on, where it is missing."""
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ class Lookup:
     def network(self) -> str:
         """The id of the stack's own network."""
         name = self._settings.network or f"smd-{self._stack}"
-        hint = _MADE_BY if self._settings.network is None else "make it, or correct openstack.network"
+        hint = MADE_BY if self._settings.network is None else "make it, or correct openstack.network"
         return self._remember("network", lambda: self._one("network", "networks", name, hint))
 
     def subnet(self, holding: IPv4Address | None = None) -> tuple[str, IPv4Network]:
@@ -72,7 +73,7 @@ class Lookup:
     def security_groups(self, role: Role) -> tuple[str, ...]:
         """The ids of a pool's security groups."""
         name = marks.pool_name(self._stack, role)
-        hint = _MADE_BY
+        hint = MADE_BY
 
         def find() -> tuple[str, ...]:
             mine = {"project_id": self._cloud.project}

@@ -28,13 +28,13 @@ from sipmediadeploy.providers.openstack.errors import (
     Unavailable,
 )
 from sipmediadeploy.providers.openstack.lease import network_name
+from sipmediadeploy.providers.openstack.lookup import MADE_BY
 from sipmediadeploy.providers.openstack.survey import Survey
 from sipmediadeploy.stack import Limits, OpenStack, Stack
 
 CLOCK_S = 5.0
 """By how much the clocks may differ."""
-LATER = "terraform apply (or smd bootstrap --foundation) makes it"
-_FIRST_SLOT, _LAST_SLOT = 2, 239
+_FIRST_SLOT, _LAST_SLOT = 2, foundation.FIRST_GIVEN - 1
 """Last bytes of the addresses that the stack gives out itself."""
 _EXTENSIONS = {
     "external-net": "external networks",
@@ -168,7 +168,7 @@ def _network(survey: Survey) -> list[Finding]:
     if isinstance(network, ProviderError):
         return [judged(what, network)]
     if network.networks == 0:
-        return [warning(what, "not there yet", LATER)]
+        return [warning(what, "not there yet", MADE_BY)]
     subnet = survey.subnet
     if subnet is None or subnet.prefixlen != 24:
         ranges = listed([str(one["cidr"]) for one in network.subnets]) or "no subnet"
@@ -189,7 +189,7 @@ def _lease(stack: Stack, survey: Survey) -> Finding:
     if isinstance(lease, ProviderError):
         return judged(what, lease)
     if lease.networks == 0:
-        return warning(what, "not there yet", LATER)
+        return warning(what, "not there yet", MADE_BY)
     if lease.networks > 1:
         todo = "remove all but one: with two of them there would be two leaders"
         return problem(what, f"there are {lease.networks} networks {name}", todo)
@@ -214,11 +214,11 @@ def _groups(stack: Stack, needs: Sequence[Need], survey: Survey) -> list[Finding
         else:
             wanted = foundation.rules(stack, need.role, survey.subnet)
             lacking = [spoken(rule) for rule in ensure.missing_rules(wanted, list(group.rules))]
-            todo = f"add them; {LATER.replace('makes it', 'does')}"
+            todo = f"add them; {MADE_BY.replace('makes it', 'does')}"
             said = f"it does not let in {listed(lacking)}"
             found.append(problem(what, said, todo) if lacking else ok(what, "has the rules that it needs"))
     if later:
-        found.append(warning("security groups", f"not there yet: those of {listed(later)}", LATER))
+        found.append(warning("security groups", f"not there yet: those of {listed(later)}", MADE_BY))
     return found
 
 
