@@ -25,7 +25,6 @@ from sipmediadeploy.protocol.replica import (
     load_replica_document,
 )
 from sipmediadeploy.protocol.scaler import API_PORT, ScalerClient, operator_token
-from sipmediadeploy.protocol.scaler_tls import server_context
 from sipmediadeploy.protocol.secrets import Secrets, agent_token
 from sipmediadeploy.providers.base import MakeProvider, Provider, ProviderError
 from sipmediadeploy.providers.docker import addresses
@@ -267,6 +266,9 @@ async def api_outside(
     stack = service.stack_definition
     async with contextlib.AsyncExitStack() as serving:
         if stack.provider != "docker":
+            # Loaded here: every command imports this module, and cryptography takes a tenth of a second.
+            from sipmediadeploy.protocol.scaler_tls import server_context
+
             door = Door(server_context(service.secrets.master, stack.name))
             try:
                 await serving.enter_async_context(served_outside(sources, token, Outside(door, others)))
