@@ -111,8 +111,9 @@ def test_watch_shows_replicas_and_events_until_it_is_interrupted(stack: RunningS
     wanted = {one["name"] for one in stack.status()["replicas"]} | {"resume asked"}
     terminal, own = pty.openpty()
     fcntl.ioctl(own, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    # Not of the terminal that pytest believes to have.
-    words = ["env", "--unset=COLUMNS", "--unset=LINES", "TERM=xterm", *stack.command("watch")]
+    # Neither of the terminal nor of the ignored signals that pytest has when it runs in the background.
+    clean = ("--default-signal=INT", "--unset=COLUMNS", "--unset=LINES")
+    words = ["env", *clean, "TERM=xterm", *stack.command("watch")]
     watching = subprocess.Popen(words, stdin=own, stdout=own, stderr=own)
     os.close(own)
     shown = bytearray()
