@@ -30,7 +30,7 @@ from sipmediadeploy.stack import Role
 Report = Callable[[str], None]
 
 TEST_IMAGE = "smd/test"
-_BUILD_BASE = f"smd/build:{SUITE}"
+BUILD_BASE = f"smd/build:{SUITE}"
 _SIDE_BY_SIDE = 2
 _STEP_TIMEOUT_S = 900
 _NEW_S = 3600
@@ -60,6 +60,18 @@ class Builder:
         return self.root / "deploy" / "ansible"
 
 
+def make_builder(root: Path, report: Report) -> Builder:
+    """A builder of the checkout at ``root``; its engine may be silent for as long as one step of a build.
+
+    Raises:
+        DockerException: there is no engine.
+        OSError: the cache can't be made.
+    """
+    cache = root / ".cache" / "images"
+    cache.mkdir(parents=True, exist_ok=True)
+    return Builder(docker.DockerClient.from_env(timeout=_STEP_TIMEOUT_S), root, cache, report)
+
+
 def ensure_images(client: docker.DockerClient, report: Report) -> str:
     """Make sure that an image of every role is there; the version (tag) that they have.
 
@@ -70,9 +82,7 @@ def ensure_images(client: docker.DockerClient, report: Report) -> str:
     version = inputs.images_version(root)
     try:
         if missing := [role for role in ROLES if not is_there(client, image_name(role, version))]:
-            cache = root / ".cache" / "images"
-            cache.mkdir(parents=True, exist_ok=True)
-            _build_all(Builder(_patient(client), root, cache, report), missing, version)
+            _build_all(make_builder(root, report), missing, version)
     except (DockerException, requests.RequestException, OSError, subprocess.TimeoutExpired) as e:
         raise ImageError(f"the images can't be built: {reason(e)}") from None
     return version
@@ -89,29 +99,27 @@ def ensure_test_image(client: docker.DockerClient, report: Report) -> str:
     name = f"{TEST_IMAGE}:{inputs.content_hash(root, parts)[:12]}"
     try:
         if not is_there(client, name):
-            cache = root / ".cache" / "images"
-            cache.mkdir(parents=True, exist_ok=True)
-            builder = Builder(_patient(client), root, cache, report)
-            _build_base(builder, read_host())
+            builder = make_builder(root, report)
+            build_base(builder, read_host())
             browser = root / "tests" / "e2e" / "browser"
             trees = {
                 "Dockerfile": builder.recipes / "test" / "Dockerfile",
-                "python": application.build_test_packages(root, cache),
-                "browser/node_modules": web.build_modules(root, "tests/e2e/browser", cache),
+                "python": application.build_test_packages(root, builder.cache),
+                "browser/node_modules": web.build_modules(root, "tests/e2e/browser", builder.cache),
                 "browser/package.json": browser / "package.json",
                 **{f"browser/{path.name}": path for path in browser.glob("*.mjs")},
                 **role_files(
                     builder.roles, [role_directory(role) for role in ROLES], "packages", packages_only=True
                 ),
             }
-            _docker_build(builder, "test", name, inputs.context_tar(trees), {"BUILD_BASE": _BUILD_BASE})
+            docker_build(builder, "test", name, inputs.context_tar(trees), {"BUILD_BASE": BUILD_BASE})
     except (DockerException, requests.RequestException, OSError, subprocess.TimeoutExpired) as e:
         raise ImageError(f"the test image can't be built: {reason(e)}") from None
     return name
 
 
 def _build_all(builder: Builder, roles: Iterable[Role], version: str) -> None:
-    _build_base(builder, read_host())
+    build_base(builder, read_host())
     site_packages = application.build_application(builder.root, builder.cache, version)
     revision = find_revision(builder.root, inputs.INPUTS)
 
@@ -125,7 +133,12 @@ def _build_all(builder: Builder, roles: Iterable[Role], version: str) -> None:
     _forget_old(builder.client, version)
 
 
-def _build_base(builder: Builder, host: HostPackages) -> None:
+def build_base(builder: Builder, host: HostPackages) -> None:
+    """Build the stage that every image is built from (``BUILD_BASE``); what has not changed is kept.
+
+    Raises:
+        ImageError: it can't be built.
+    """
     base = ensure_base(builder.client, host, builder.cache, builder.report)
     trees = {
         "Dockerfile": builder.recipes / "base" / "Dockerfile",
@@ -135,7 +148,7 @@ def _build_base(builder: Builder, host: HostPackages) -> None:
         **role_files(builder.roles, ["common"], "packages", packages_only=True),
     }
     context = inputs.context_tar(trees, host.files())
-    _docker_build(builder, "base", _BUILD_BASE, context, {"BASE": base})
+    docker_build(builder, "base", BUILD_BASE, context, {"BASE": base})
 
 
 def _build_role(builder: Builder, role: Role, labels: Mapping[str, str], dist: Mapping[str, Path]) -> None:
@@ -148,7 +161,7 @@ def _build_role(builder: Builder, role: Role, labels: Mapping[str, str], dist: M
     }
     context = inputs.context_tar(trees)
     name = image_name(role, labels[LABEL_VERSION])
-    _docker_build(builder, role, name, context, {"BUILD_BASE": _BUILD_BASE}, labels)
+    docker_build(builder, role, name, context, {"BUILD_BASE": BUILD_BASE}, labels)
 
 
 def role_directory(role: Role) -> str:
@@ -171,7 +184,7 @@ def role_files(roles: Path, names: Iterable[str], place: str, *, packages_only: 
     return found
 
 
-def _docker_build(
+def docker_build(
     builder: Builder,
     what: str,
     name: str,
@@ -179,6 +192,12 @@ def _docker_build(
     arguments: Mapping[str, str],
     labels: Mapping[str, str] | None = None,
 ) -> None:
+    """Build one image, ``what`` to the user, as ``name``; its output is kept as a log.
+
+    Raises:
+        ImageError: a step fails; with the log's last lines.
+        DockerException: the engine does not answer.
+    """
     started = time.monotonic()
     log = builder.cache / f"{what}.log"
     builder.report(f"image {what}: building")
@@ -225,12 +244,6 @@ def is_there(client: docker.DockerClient, name: str) -> bool:
     return True
 
 
-def _patient(client: docker.DockerClient) -> docker.DockerClient:
-    """A client of the same engine whose requests may be silent for as long as one step of a build."""
-    del client
-    return docker.DockerClient.from_env(timeout=_STEP_TIMEOUT_S)
-
-
 def _forget_old(client: docker.DockerClient, version: str) -> None:
     """Remove images of versions that are neither ``version``, nor any container's, nor new.
 
@@ -251,7 +264,7 @@ def _forget_old(client: docker.DockerClient, version: str) -> None:
 
 def remove_build_cache(client: docker.DockerClient) -> None:
     """Remove the base and build images; the next build begins from nothing."""
-    for name in (_BUILD_BASE, f"{BASE}:{base_tag()}"):
+    for name in (BUILD_BASE, f"{BASE}:{base_tag()}"):
         try:
             client.images.remove(name)
         except ImageNotFound:

@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from sipmediadeploy.images.build import Builder, _docker_build, ensure_images
+from sipmediadeploy.images.build import Builder, docker_build, ensure_images
 from sipmediadeploy.images.host import read_host
 from sipmediadeploy.images.inputs import ROLES, ImageError, context_tar, project_root
 from sipmediadeploy.providers.docker.labels import image_name
@@ -105,4 +105,4 @@ def test_a_build_that_fails_shows_the_end_of_its_log(engine: docker.DockerClient
     recipe.write_text("FROM scratch\nCOPY nothing /\n")
     builder = Builder(engine, tmp_path, tmp_path, lambda line: None)
     with pytest.raises(ImageError, match=r"(?s)image trial: .*nothing.*trial\.log.*COPY nothing"):
-        _docker_build(builder, "trial", "smd/trial:t4", context_tar({"Dockerfile": recipe}), {})
+        docker_build(builder, "trial", "smd/trial:t4", context_tar({"Dockerfile": recipe}), {})

@@ -1,4 +1,4 @@
-"""The lab's command: ``tests/lab/openstack/lab up|down|status|exec|instance|image``."""
+"""The lab's command: ``tests/lab/openstack/lab up|down|status|exec|instance|debian|roles|image``."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     debian = commands.add_parser("debian", help="make the image of a Debian 12 server, and upload it")
     debian.add_argument("--name", default="debian-12", help="the image's name (default: debian-12)")
     debian.add_argument("packages", nargs="*", metavar="PACKAGE", help="packages that it has besides")
+    commands.add_parser("roles", help="make the images of the project's roles, and upload them")
     image = commands.add_parser("image", help="upload an image made of a root file system")
     image.add_argument("name")
     image.add_argument("source", type=Path, help="a directory or a tar file")
@@ -80,6 +81,11 @@ def _run(lab: Lab, arguments: argparse.Namespace) -> int:
             _become(host.enter_command(leader, arguments.words or ["sh"]))
         case "debian":
             images.ensure_debian(lab, _say, arguments.packages, arguments.name)
+        case "roles":
+            # It needs the whole project, which the other commands do without.
+            from tests.lab.openstack.role_images import ensure_role_images
+
+            print(f"role images of version {ensure_role_images(lab, _say)} are in the cloud")
         case "image":
             images.upload_root(lab, _say, arguments.source, arguments.name)
     return 0

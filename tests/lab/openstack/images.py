@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.lab.openstack import host, rootfs
@@ -15,10 +15,11 @@ from tests.lab.openstack.settings import Lab, LabError
 
 Report = Callable[[str], None]
 _MEBIBYTE = 2**20
-_PACKAGES = (
+PACKAGES = (
     *("systemd-sysv", "dbus", "cloud-init", "ifupdown", "isc-dhcp-client", "iproute2", "netbase"),
     *("procps", "openssh-server", "sudo", "iputils-ping", "python3"),
 )
+"""Of a Debian server."""
 # What a container has no part in: devices, consoles, disks, the clock, and timers that a lab's instance only
 # loses time with.
 _MASKED = (
@@ -74,7 +75,7 @@ def ensure_debian(lab: Lab, report: Report, packages: Sequence[str] = (), name: 
         lab.images.mkdir(mode=0o700, exist_ok=True)
         root = lab.images / "debian.root"
         rootfs.remove_tree(root)
-        rootfs.bootstrap([*_PACKAGES, *packages], root, lab.images / "debian.log")
+        rootfs.bootstrap([*PACKAGES, *packages], root, lab.images / "debian.log")
         prepare_server(root)
         make_raw(lab, root, raw)
         rootfs.remove_tree(root)
@@ -166,7 +167,9 @@ def _mebibytes(root: Path) -> int:
     return max(int(used), int(blocks)) * 118 // 100 + 48
 
 
-def upload(lab: Lab, report: Report, raw: Path, name: str) -> str:
+def upload(
+    lab: Lab, report: Report, raw: Path, name: str, properties: Mapping[str, str] | None = None
+) -> str:
     """Upload a raw file as the public image ``name``, in place of older ones of that name; its id.
 
     Raises:
@@ -174,6 +177,7 @@ def upload(lab: Lab, report: Report, raw: Path, name: str) -> str:
     """
     pid = host.running(lab)
     command = ["/usr/bin/python3", "-m", "tests.lab.openstack.inside.setup", "image", name]
+    command += [f"{key}={value}" for key, value in (properties or {}).items()]
     with raw.open("rb") as content:
         result = subprocess.run(
             host.enter_command(pid, ["env", "PYTHONPATH=/opt/lab", *command]),

@@ -1,4 +1,4 @@
-"""Fills the cloud through its APIs: ``python3 -m …setup users|cloud|wait|image NAME``.
+"""Fills the cloud through its APIs: ``python3 -m …setup users|cloud|wait|image NAME [KEY=VALUE…]``.
 
 What is there is left as it is, but for an image (its content on standard input), which replaces older ones.
 """
@@ -148,7 +148,8 @@ def main() -> None:
     elif step == "cloud":
         make_cloud(api, cloud)
     elif step == "image":
-        print(upload_image(api, sys.argv[2], sys.stdin.buffer))
+        properties = dict(word.split("=", 1) for word in sys.argv[3:])
+        print(upload_image(api, sys.argv[2], sys.stdin.buffer, **properties))
     else:
         wait_until_whole(api)
 
