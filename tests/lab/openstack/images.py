@@ -49,6 +49,8 @@ system_info:
   default_user: {name: debian, shell: /bin/bash, lock_passwd: true, sudo: ['ALL=(ALL) NOPASSWD:ALL']}
 """
 _INTERFACES = "auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 inet dhcp\n"
+# An instance may set what is of its network alone: /proc/sys/net/ipv4 can be written, and /proc/sys/net can't.
+_SYSCTL = "[Unit]\nConditionPathIsReadWrite=\nConditionPathIsReadWrite=/proc/sys/net/ipv4\n"
 # Option 121 has the way to the metadata service where there is no router.
 _DHCLIENT = """\
 timeout 20;
@@ -115,6 +117,7 @@ def prepare_server(root: Path) -> None:
     rootfs.write(root / "etc/resolv.conf", "")
     rootfs.write(root / "etc/cloud/cloud.cfg.d/90-lab.cfg", _CLOUD_INIT)
     rootfs.write(root / "etc/network/interfaces", _INTERFACES)
+    rootfs.write(root / "etc/systemd/system/systemd-sysctl.service.d/lab.conf", _SYSCTL)
     rootfs.write(root / "etc/dhcp/dhclient.conf", _DHCLIENT)
 
 
