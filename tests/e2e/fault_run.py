@@ -7,22 +7,19 @@ renewed (re-INVITE) and ended (BYE) afterwards, and calls that are placed all th
 from __future__ import annotations
 
 import contextlib
-import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests import sipp
+from tests.e2e.calls import calls_through
 from tests.e2e.faults import FAULTS, Fault, Replica
 from tests.e2e.probe import Probe, SipProbe, StunProbe
 from tests.e2e.running import RunningStack, eventually, run
 from tests.e2e.terminal import Terminal
 
-DIALOGS = 3
-_SET_UPS = 3
 WATCHED_S = 4.0
 WHOLE_S = 150.0
 LEADS_S = 20.0
@@ -32,7 +29,6 @@ REPLACED_S = 60.0
 MEDIA_S = 20.0
 _NOTICED_S = 4.0
 """A terminal tells of a silent second when it is over, and late on a busy machine."""
-_PLACED_PER_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ def measure(
         _relayed(stack) if "coturn" in roles else contextlib.nullcontext() as relayed,
         _probes(roles, addresses) as probes,
         _dead(scalers if scalers_dead else []),
-        _calls(stack, addresses["kamailio"], workdir, watched_s) as calls,
+        calls_through(stack, addresses["kamailio"], workdir, watched_s) as calls,
     ):
         eventually(lambda: all(one.answered > 20 for one in probes), 10, "the service addresses answer")
         before, at = time.monotonic(), time.time()
@@ -191,78 +187,6 @@ def _probes(roles: Sequence[str], addresses: dict[str, str]) -> Iterator[list[Pr
             )
             for role in roles
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Calls:
-    keeper: sipp.Caller
-    placer: sipp.Caller
-    processes: tuple[subprocess.Popen[str], subprocess.Popen[str]]
-
-    def finish(self) -> tuple[sipp.Outcome, sipp.Outcome]:
-        kept, placed = self.processes
-        return sipp.finish(self.keeper, kept), sipp.finish(self.placer, placed)
-
-
-@contextlib.contextmanager
-def _calls(stack: RunningStack, service: str, workdir: Path, watched_s: float) -> Iterator[_Calls]:
-    """Dialogs that stand, and calls that are placed all the time until the end."""
-    address, other = stack.client_address(0), stack.client_address(1)
-    keeper = sipp.Caller(
-        workdir / "kept",
-        f"{service}:5060",
-        "kept",
-        address,
-        5070,
-        calls=DIALOGS,
-        per_s=10,
-        before_reinvite_ms=round(1000 * watched_s) + 2500,
-        after_reinvite_ms=200,
-        prefix=stack.client_prefix("kept", address, workdir),
-    )
-    placer = replace(
-        keeper,
-        workdir=workdir / "placed",
-        user="placed",
-        address=other,
-        port=5071,
-        calls=round(_PLACED_PER_S * (watched_s + 3)),
-        per_s=_PLACED_PER_S,
-        before_reinvite_ms=100,
-        reinvite=False,
-        prefix=stack.client_prefix("placed", other, workdir),
-    )
-    kept = _standing(keeper, stack)
-    placed = None
-    try:
-        placed = sipp.start(placer)
-        eventually(lambda: sipp.messages(placer).count("\nBYE ") >= 1, 20, "a call is placed")
-        yield _Calls(keeper, placer, (kept, placed))
-    finally:
-        _end(keeper, kept, stack)
-        if placed is not None:
-            _end(placer, placed, stack)
-
-
-def _standing(keeper: sipp.Caller, stack: RunningStack) -> subprocess.Popen[str]:
-    """Dialogs that stand. On a machine that is too busy to set them up now they are set up anew."""
-    for _ in range(_SET_UPS):
-        process = sipp.start(keeper)
-        try:
-            eventually(lambda: sipp.messages(keeper).count("\nACK ") >= DIALOGS, 20, "the dialogs stand")
-        except AssertionError:
-            _end(keeper, process, stack)
-            raise
-        if not re.search(r"\nSIP/2.0 [4-6]", sipp.messages(keeper)):
-            return process
-        _end(keeper, process, stack)
-    raise AssertionError(f"calls are refused before anything is broken:\n{sipp.messages(keeper)}")
-
-
-def _end(caller: sipp.Caller, process: subprocess.Popen[str], stack: RunningStack) -> None:
-    if process.poll() is None:
-        subprocess.run(["docker", "kill", f"{stack.name}-{caller.user}"], check=False, capture_output=True)
-        process.wait()
 
 
 @contextlib.contextmanager

@@ -18,17 +18,17 @@ EVERY_S = 0.05
 class Probe:
     """Asks every 50 ms in the background; a context manager.
 
-    Fresh sockets would hide the callers that are stranded because they keep their 5-tuple.
+    Fresh ports alone would hide the callers that are stranded because they keep their 5-tuple.
     """
 
     port: int
     """Where it asks when it is not told."""
 
-    def __init__(self, address: str, port: int | None = None) -> None:
+    def __init__(self, address: str, port: int | None = None, fresh: bool = False) -> None:
+        """``fresh``: from a new port each time, as somebody who has just come."""
         self._peer = (address, port or self.port)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect(self._peer)
-        self._socket.settimeout(EVERY_S)
+        self._fresh = fresh
+        self._socket = self._connected()
         self._stop = threading.Event()
         self._answers: list[float] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -54,6 +54,12 @@ class Probe:
         times = list(self._answers)
         return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
 
+    def _connected(self) -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.connect(self._peer)
+        made.settimeout(EVERY_S)
+        return made
+
     def _request(self, number: int) -> bytes:
         raise NotImplementedError
 
@@ -65,6 +71,9 @@ class Probe:
         while not self._stop.is_set():
             began = time.monotonic()
             number += 1
+            if self._fresh:
+                self._socket.close()
+                self._socket = self._connected()
             with contextlib.suppress(OSError):
                 self._socket.send(self._request(number))
                 if self._is_answer(self._socket.recv(4096)):

@@ -49,7 +49,7 @@ system_info:
   default_user: {name: debian, shell: /bin/bash, lock_passwd: true, sudo: ['ALL=(ALL) NOPASSWD:ALL']}
 """
 _INTERFACES = "auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 inet dhcp\n"
-# An instance may set what is of its network alone: /proc/sys/net/ipv4 can be written, and /proc/sys/net can't.
+# An instance may set what is of its network alone: /proc/sys/net/ipv4 is writable, and /proc/sys/net is not.
 _SYSCTL = "[Unit]\nConditionPathIsReadWrite=\nConditionPathIsReadWrite=/proc/sys/net/ipv4\n"
 # Option 121 has the way to the metadata service where there is no router.
 _DHCLIENT = """\

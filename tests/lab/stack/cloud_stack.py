@@ -1,0 +1,185 @@
+"""A stack on the lab as its operator runs it, and what can break in a cloud, done for real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sipmediadeploy.images.build import ensure_images
+from sipmediadeploy.providers.docker.engine import connect
+from sipmediadeploy.providers.docker.labels import image_name
+from sipmediadeploy.providers.openstack import marks
+from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service, read_credentials
+from sipmediadeploy.stack import Role
+from tests.e2e.running import ROOT, RunningStack, eventually
+from tests.lab.openstack import host, instances
+from tests.lab.openstack.settings import Lab
+
+
+@dataclass(frozen=True, slots=True)
+class CloudStack(RunningStack):
+    """One stack on the lab. Callers are on this host, outside of the cloud."""
+
+    lab: Lab
+    cloud: Cloud = field(repr=False)
+    admin: Cloud = field(repr=False)
+
+    def command(self, name: str, *words: str) -> list[str]:
+        """The words of an `smd` command on this stack; a test call runs on this host."""
+        if name != "call":
+            return [str(ROOT / "smd"), name, "--stack", str(self.stack_file), *words]
+        docker = ["docker", "run", "--rm", "-i", "--init", "--network", "host", "--stop-signal", "INT"]
+        docker += ["-e", "PYTHONPATH=/opt/smd/site-packages", "-e", "PYTHONUNBUFFERED=1"]
+        docker += [
+            "--entrypoint",
+            "/usr/bin/python3",
+            image_name(Role.GATEWAY, ensure_images(connect(), print)),
+        ]
+        room, *others = [word for word in words if word != "--alone"]
+        return [
+            *docker,
+            "-m",
+            "sipmediadeploy.gateway.testcall",
+            room,
+            "--to",
+            self.floating_ip("kamailio"),
+            *others,
+        ]
+
+    def floating_ip(self, role: str) -> str:
+        """The public address of a pool."""
+        return str(self.status()["floating_ips"][role])
+
+    def client_address(self, index: int) -> str:
+        """Callers are this host, which has one address on the public network."""
+        return str(self.lab.host_address)
+
+    def client_prefix(self, name: str, address: str, *mounts: Path) -> list[str]:
+        """The words that run a command of the test image on this host's network."""
+        words = [
+            "docker",
+            "run",
+            "--rm",
+            "-i",
+            "--init",
+            "--name",
+            f"{self.name}-{name}",
+            "--network",
+            "host",
+        ]
+        for mount in mounts:
+            words += ["--volume", f"{mount}:{mount}"]
+        return [*words, self.test_image]
+
+    # What breaks.
+
+    def processes(self, replica: dict[str, Any]) -> list[int]:
+        """All processes of a replica's server, by their numbers on this host; its first one comes first."""
+        first = instances.find_instance(self.lab, host.running(self.lab), str(replica["id"]))
+        space = Path(f"/proc/{first}/ns/pid").readlink()
+        others = [pid for pid in host.processes(self.lab) if pid != first and _is_in(pid, space)]
+        return [first, *others]
+
+    def kill(self, replica: dict[str, Any]) -> None:
+        """Its power fails."""
+        os.kill(self.processes(replica)[0], signal.SIGKILL)
+
+    def hang(self, replica: dict[str, Any]) -> None:
+        """It is there, holds its addresses, and does nothing any more."""
+        for pid in self.processes(replica):
+            os.kill(pid, signal.SIGSTOP)
+
+    def delete(self, replica: dict[str, Any]) -> None:
+        """Somebody deletes its server by hand."""
+        self.cloud.delete("deleting a server", "compute", f"/servers/{replica['id']}")
+
+    def into_error(self, replica: dict[str, Any]) -> None:
+        """The cloud shows its server in ERROR, as after a failure of its host."""
+        order = {"os-resetState": {"state": "error"}}
+        self.admin.post("an error", "compute", f"/servers/{replica['id']}/action", order)
+
+    def detach_floating_ip(self, role: str) -> None:
+        """Somebody takes a pool's floating IP from its port by hand."""
+        (ip,) = self._floating_ips(self.floating_ip(role))
+        self.cloud.put(
+            "a floating IP", "network", f"/floatingips/{ip['id']}", {"floatingip": {"port_id": None}}
+        )
+
+    def is_attached(self, address: str) -> bool:
+        """Whether a floating IP is mapped to a port."""
+        return all(ip["port_id"] for ip in self._floating_ips(address))
+
+    def in_instance(self, replica: dict[str, Any], *words: str) -> str:
+        """What a command prints that is run on a replica's server, as root."""
+        leader = instances.find_instance(self.lab, host.running(self.lab), str(replica["id"]))
+        done = subprocess.run(
+            host.enter_command(leader, list(words)), capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, (
+            f"{replica['name']}: {words}: {done.returncode} {done.stdout}{done.stderr}"
+        )
+        return done.stdout
+
+    # What is in the cloud.
+
+    def all(self, service: Service, path: str, key: str, **query: object) -> list[Body]:
+        """What the tenant sees."""
+        return list(self.cloud.all("the test looks", service, path, key, query))
+
+    def left(self) -> list[str]:
+        """What the cloud has of the stack, by name or by mark: kind and name of each."""
+        return sorted(
+            f"{kind} {one.get('name') or one['id']}"
+            for service, path, kind in _KINDS
+            for one in self.all(service, path, kind)
+            if self._is_mine(one)
+        )
+
+    def _is_mine(self, one: Body) -> bool:
+        said = (
+            one.get("name") or "",
+            one.get("description") or "",
+            (one.get("metadata") or {}).get(marks.STACK),
+        )
+        return any(self.name in str(word) for word in said)
+
+    def wait_gone(self, replica: dict[str, Any], timeout: float) -> None:
+        """Until the scaler has replaced a replica."""
+        eventually(
+            lambda: replica["id"] not in {one["id"] for one in self.status()["replicas"]},
+            timeout,
+            f"{replica['name']} is replaced",
+            every=1,
+        )
+
+    def _floating_ips(self, address: str) -> list[Body]:
+        return self.all("network", "/floatingips", "floatingips", floating_ip_address=address)
+
+
+_KINDS: tuple[tuple[Service, str, str], ...] = (
+    ("compute", "/servers/detail", "servers"),
+    ("compute", "/os-server-groups", "server_groups"),
+    ("network", "/floatingips", "floatingips"),
+    ("network", "/ports", "ports"),
+    ("network", "/networks", "networks"),
+    ("network", "/subnets", "subnets"),
+    ("network", "/routers", "routers"),
+    ("network", "/security-groups", "security_groups"),
+)
+
+
+def _is_in(pid: int, space: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/ns/pid").readlink() == space
+    except OSError:  # it has ended
+        return False
+
+
+def connect_as(name: str) -> Cloud:
+    """A connection to the lab as one of the users of its clouds.yaml."""
+    credentials = read_credentials(name)
+    return Cloud(lambda: credentials, timeout_s=60.0)

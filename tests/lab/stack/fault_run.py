@@ -1,0 +1,122 @@
+"""A fault in the cloud under load: how long callers outside got no answer, and what became of their calls."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.calls import calls_through
+from tests.e2e.probe import Probe, SipProbe, StunProbe
+from tests.e2e.running import eventually
+from tests.lab.stack.cloud_stack import CloudStack
+
+WATCHED_S = 4.0
+REPLACED_S = 180.0
+"""A silent replica is left a minute, and another server takes its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault, of the replica that is active in its pool, or leads."""
+
+    role: str
+    breaks: Callable[[CloudStack, dict[str, Any]], None]
+
+
+_OF_A_SERVER: dict[str, Callable[[CloudStack, dict[str, Any]], None]] = {
+    "server-killed": CloudStack.kill,
+    "server-hung": CloudStack.hang,
+    "server-deleted": CloudStack.delete,
+}
+FAULTS: dict[str, Fault] = {
+    f"{role}-{name}": Fault(role, breaks)
+    for role in ("kamailio", "coturn")
+    for name, breaks in _OF_A_SERVER.items()
+} | {"leader-killed": Fault("scaler", CloudStack.kill)}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a fault cost. Times in seconds."""
+
+    fault: str
+    no_answer_s: float
+    """The longest time in which a caller with one port, who asks every 50 ms, got no answer."""
+    fresh_s: float
+    """The same for somebody who asks from a new port each time."""
+    whole_s: float
+    """Until the stack was whole again."""
+    established: int
+    established_lost: int
+    """Dialogs whose re-INVITE or BYE was not answered with 200."""
+    setup: int
+    setup_lost: int
+    """Calls placed around the fault that did not come about, or could not be ended."""
+    messages: str
+    """Of lost calls, for the reader of a failed test."""
+
+    def line(self) -> str:
+        """For people."""
+        gaps = (
+            f"{self.no_answer_s:.2f} s without an answer from one port, {self.fresh_s:.2f} s from fresh ones"
+        )
+        dialogs = f"{self.established_lost} of {self.established} dialogs"
+        lost = f"lost {dialogs}, {self.setup_lost} of {self.setup} calls"
+        return f"{self.fault}: {gaps}; whole after {self.whole_s:.0f} s; {lost}"
+
+
+def measure(stack: CloudStack, name: str, workdir: Path, watched_s: float = WATCHED_S) -> Measured:
+    """Wait for the stack to be whole, break it, and wait until it is whole again.
+
+    Raises:
+        AssertionError: it did not answer again, or is not whole in time.
+    """
+    fault = FAULTS[name]
+    status = stack.wait_whole(REPLACED_S)
+    active = next(one for one in status["replicas"] if one["role"] == fault.role and one.get("active"))
+    addresses = {role: str(address) for role, address in status["floating_ips"].items()}
+    with (
+        _probes(fault.role, addresses) as probes,
+        calls_through(stack, addresses["kamailio"], workdir, watched_s) as calls,
+    ):
+        eventually(lambda: all(one.answered > 20 for one in probes), 20, "the floating IPs answer")
+        before = time.monotonic()
+        fault.breaks(stack, active)
+        time.sleep(max(0.0, before + watched_s - time.monotonic()))
+        answered = [one.answered for one in probes]
+        eventually(
+            lambda: all(one.answered > count + 5 for one, count in zip(probes, answered, strict=True)),
+            60,
+            f"the floating IPs answer after {name}",
+        )
+        established, setup = calls.finish()
+        stack.wait_gone(active, REPLACED_S)
+        stack.wait_whole(REPLACED_S)
+        whole = time.monotonic() - before
+        kept, fresh = (one.longest_gap_s() for one in probes)
+    said = "\n".join(one.messages for one in (established, setup) if one.failed)
+    return Measured(
+        name,
+        kept,
+        fresh,
+        whole,
+        calls.keeper.calls,
+        established.failed,
+        calls.placer.calls,
+        setup.failed,
+        said,
+    )
+
+
+@contextlib.contextmanager
+def _probes(role: str, addresses: dict[str, str]) -> Iterator[tuple[Probe, Probe]]:
+    """Somebody who keeps his port, and somebody who does not."""
+    kind, address = (
+        (StunProbe, addresses["coturn"]) if role == "coturn" else (SipProbe, addresses["kamailio"])
+    )
+    with kind(address) as kept, kind(address, fresh=True) as fresh:
+        yield kept, fresh
