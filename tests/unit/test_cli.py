@@ -15,6 +15,8 @@ import yaml
 
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
+from sipmediadeploy.protocol.scaler import operator_token
+from sipmediadeploy.protocol.secrets import agent_token
 from sipmediadeploy.stack import Stack, load_stack, parse_stack
 
 STACK = Stack(name="demo", domain="sip.test")
@@ -286,3 +288,13 @@ def test_hosts_that_can_not_be_are_a_clear_error(tmp_path: Path, hosts: str, wor
 def test_a_status_where_there_is_no_replica_is_a_clear_error(tmp_path: Path) -> None:
     if not Path("/etc/smd/replica.yaml").exists():
         assert_user_error(smd(tmp_path, "node", "--status"), "/etc/smd/replica.yaml", "can't be read")
+
+
+def test_prometheus_gets_its_token_from_the_secrets_file_and_never_the_master_secret(tmp_path: Path) -> None:
+    smd(tmp_path, "init")
+    master = yaml.safe_load((tmp_path / "secrets.yaml").read_text())["master"]
+    assert smd(tmp_path, "token").stdout == f"{operator_token(master)}\n"
+    for name in ("demo-gateway-0", "gateway-0"):
+        assert smd(tmp_path, "token", name).stdout == f"{agent_token(master, 'demo-gateway-0')}\n"
+    (tmp_path / "secrets.yaml").unlink()
+    assert_user_error(smd(tmp_path, "token"), "secrets.yaml", "smd init")

@@ -269,6 +269,19 @@ def document(
 
 
 @app.command()
+def token(
+    replica: Annotated[
+        str | None, typer.Argument(help="For the agent of this replica; without it: for the scalers.")
+    ] = None,
+    stack: StackFile = _DEFAULT,
+) -> None:
+    """Print the bearer token of the scalers' API, or of an agent's, for Prometheus. It is a secret."""
+    from sipmediadeploy.cli.token import token as run
+
+    run(_place(stack), replica)
+
+
+@app.command()
 def version(
     images: Annotated[bool, typer.Option("--images", help="Of the images that this checkout makes.")] = False,
 ) -> None:
