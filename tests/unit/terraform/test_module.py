@@ -87,6 +87,15 @@ def test_the_readme_says_every_port_that_is_let_in() -> None:
     assert f"TCP {API_PORT}" in text
 
 
+def test_the_picture_shows_every_port_that_is_let_in() -> None:
+    picture = (TERRAFORM.parents[1] / "docs" / "pictures" / "openstack-infrastructure.svg").read_text()
+    shown = set(re.findall(r"\d+", " ".join(re.findall(r">([^<>]+)<", picture))))
+    for rule in described_foundation(stack_of("smallest"))["foundation"]["rules"].values():  # type: ignore[index]
+        if rule["security_group"] != "conference-demo" and rule["first_port"] is not None:
+            assert {str(rule["first_port"]), str(rule["last_port"])} <= shown, rule
+    assert str(API_PORT) in shown
+
+
 def test_scalers_move_floating_ips_without_terraform_moving_them_back() -> None:
     (lifecycle,) = resources()["openstack_networking_floatingip_v2.pool"]["lifecycle"]
     assert {"port_id", "fixed_ip"} <= set(lifecycle["ignore_changes"])
