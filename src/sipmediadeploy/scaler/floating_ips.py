@@ -14,30 +14,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sipmediadeploy.providers.base import SERVICE_ADDRESS, FloatingIp
-from sipmediadeploy.scaler.model import Action, Condition, Memory, Observation, Target
+from sipmediadeploy.scaler.model import Action, Condition, Memory, Observation, Problem, Target
 from sipmediadeploy.scaler.pool import Member, Pool
 from sipmediadeploy.stack import Role
 
 
 def plan_floating_ips(
     target: Target, observation: Observation, pools: Mapping[Role, Pool], memory: Memory
-) -> tuple[list[Action], list[str]]:
+) -> tuple[list[Action], list[Problem]]:
     """The mappings to make, and what to report."""
     actions: list[Action] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     if target.api_floating_ip and all(ip.role is not Role.SCALER for ip in observation.floating_ips):
-        problems.append("the scalers' API has no floating IP yet")
+        text = "the scalers' API has no floating IP yet"
+        problems.append(Problem(text, text))
         actions += _make_for_the_api(pools[Role.SCALER])
     for ip in observation.floating_ips:
         if ip.role is Role.SCALER and not target.api_floating_ip:
             continue
         wanted, why = _wanted(target, pools[ip.role], ip)
         if wanted is None:
-            problems.append(f"{ip.address} of {ip.role} {_where(ip)}: {why}")
+            about = f"{ip.address} of {ip.role} {_where(ip)}"
+            problems.append(Problem(about, f"{about}: {why}"))
             continue
         if wanted == ip.mapped_to:
             continue
-        problems.append(f"{ip.address} of {ip.role} is mapped anew: {why}")
+        about = f"{ip.address} of {ip.role} is mapped anew"
+        problems.append(Problem(about, f"{about}: {why}"))
         last = memory.address_moved.get(ip.role)
         if last is not None and observation.now - last < target.timing.remap_again:
             continue

@@ -22,6 +22,7 @@ from sipmediadeploy.scaler.model import (
     Condition,
     Memory,
     Observation,
+    Problem,
     Replica,
     Target,
     Underway,
@@ -49,7 +50,7 @@ class Report:
     """Who leads, as far as is known."""
     term: int
     paused: bool
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     replicas: int
     sight: Sight = NOTHING_SEEN
     blind: str | None = None
@@ -103,7 +104,7 @@ class Scaler:
         self.lease = Lease(provider.lease(), target.own_name, self._highest_term, hooks.told)
         self._executor = executor(self.lease)
         self._hooks = hooks
-        self._problems: tuple[str, ...] = ()
+        self._problems: tuple[Problem, ...] = ()
         self._underway: tuple[Underway, ...] = ()
         self._wake = asyncio.Event()
         self._hurry = False
@@ -188,7 +189,7 @@ class Scaler:
             leader=lease.leader,
             term=lease.term,
             paused=lease.paused,
-            problems=self._problems,
+            problems=tuple(problem.text for problem in self._problems),
             underway=tuple(f"{u.action.kind} {u.action.name}: {u.action.reason}" for u in self._underway),
         )
 
@@ -218,7 +219,7 @@ class Scaler:
     def _step(self) -> Observation:
         began, observation = time.perf_counter(), self._observe()
         leading = self.lease.leads
-        problems: tuple[str, ...] = ()
+        problems: tuple[Problem, ...] = ()
         self._underway = ()
         if leading:
             probes = {replica.record.id: replica.probe for replica in observation.replicas}

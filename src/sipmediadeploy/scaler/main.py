@@ -149,12 +149,6 @@ def load_provider(stack: Stack, version: str, secrets: Secrets) -> Provider:
     raise ProviderError(f"no provider '{stack.provider}' is installed")
 
 
-def _about(problem: str) -> str:
-    """A problem without what is in brackets: that changes from look to look while it lasts."""
-    before, bracket, rest = problem.partition(" (")
-    return before + rest[rest.rfind(")") + 1 :] if bracket else problem
-
-
 class Reporter:
     """Writes the freshness file and the metrics, and tells the journal what has changed."""
 
@@ -179,8 +173,8 @@ class Reporter:
             self._journal.event("leads" if report.leading else "stands by", term=report.term)
         if report.paused != self._last.paused:
             self._journal.event("paused: it only watches" if report.paused else "resumed")
-        now = {_about(problem): problem for problem in report.problems}
-        before = {_about(problem) for problem in self._last.problems}
+        now = {problem.about: problem.text for problem in report.problems}
+        before = {problem.about for problem in self._last.problems}
         for about in now.keys() - before:
             self._journal.event("problem", problem=now[about])
         for about in before - now.keys():
@@ -194,7 +188,7 @@ class Reporter:
             "term": report.term,
             "replicas": report.replicas,
             "blind": report.blind,
-            "problems": list(report.problems),
+            "problems": [problem.text for problem in report.problems],
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         new = self._path.with_suffix(".new")

@@ -82,12 +82,18 @@ class Probe:
     """When it did so last."""
 
     @property
+    def service(self) -> str:
+        """What is known of the service beside a silent agent, in an operator's words; empty: nothing."""
+        return {None: "", True: "its service answers", False: "its service does not answer either"}[
+            self.serves
+        ]
+
+    @property
     def silence(self) -> str:
         """How the replica is silent, in an operator's words."""
-        if self.serves is None:
+        if not self.service:
             return f"silent ({self.error})"
-        service = "answers" if self.serves else "does not answer either"
-        return f"its agent is silent ({self.error}), its service {service}"
+        return f"its agent is silent ({self.error}), {self.service}"
 
     def silent_for(self, now: float) -> float:
         """Seconds without an answer of the agent."""
@@ -235,13 +241,22 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it should be, in an operator's words."""
+
+    about: str
+    """What it is known by for as long as it lasts: it has nothing that changes meanwhile."""
+    text: str
+    """How it was seen last, a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What planning decides."""
 
     actions: tuple[Action, ...]
     memory: Memory
-    problems: tuple[str, ...] = ()
-    """What is not as it should be, a sentence each."""
+    problems: tuple[Problem, ...] = ()
 
 
 class Condition(StrEnum):

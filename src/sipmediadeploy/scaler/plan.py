@@ -22,13 +22,14 @@ from sipmediadeploy.scaler.model import (
     Memory,
     Observation,
     Plan,
+    Problem,
     Replica,
     Target,
     Underway,
     condition,
     is_running,
 )
-from sipmediadeploy.scaler.pool import Pool, view
+from sipmediadeploy.scaler.pool import Member, Pool, view
 from sipmediadeploy.stack import Role
 
 
@@ -50,7 +51,8 @@ def plan(
     actions = _gateway_lists(pools, underway)
     blind = blindness(target, observation)
     if blind is not None:
-        return Plan(tuple(actions), memory, (f"nothing is created or deleted: {blind}", *problems))
+        idle = "nothing is created or deleted"
+        return Plan(tuple(actions), memory, (Problem(idle, f"{idle}: {blind}"), *problems))
     mapped, ip_problems = plan_floating_ips(target, observation, pools, memory)
     actions += mapped
     problems += ip_problems
@@ -151,10 +153,10 @@ def _gateway_lists(pools: Mapping[Role, Pool], underway: tuple[Underway, ...]) -
 
 def _addresses(
     target: Target, observation: Observation, memory: Memory
-) -> tuple[dict[Role, float], list[str]]:
+) -> tuple[dict[Role, float], list[Problem]]:
     """Since when each service address is not held by exactly one, and what to report of it."""
     trouble: dict[Role, float] = {}
-    problems: list[str] = []
+    problems: list[Problem] = []
     for role in SERVICE_ADDRESS_ROLES if target.service_addresses else ():
         names = [
             r.name for r in observation.replicas if r.record.role is role and _holds(target, observation, r)
@@ -162,14 +164,16 @@ def _addresses(
         silent = observation.address_silence.get(role, 0.0)
         if len(names) == 1:
             if silent >= target.timing.address:
-                how = f"has not answered for {silent:.0f} s, and {names[0]} holds it"
-                problems.append(f"the service address of {role} {how}")
+                address, holds = f"the service address of {role}", f"and {names[0]} holds it"
+                text = f"{address} has not answered for {silent:.0f} s, {holds}"
+                problems.append(Problem(f"{address} does not answer, {holds}", text))
             continue
         since = memory.address_trouble.get(role, observation.now)
         trouble[role] = since
         if observation.now - since >= target.timing.address:
             who = "no replica holds" if not names else f"{' and '.join(names)} hold"
-            problems.append(f"{who} the service address of {role}")
+            text = f"{who} the service address of {role}"
+            problems.append(Problem(text, text))
     return trouble, problems
 
 
@@ -231,10 +235,14 @@ def _is_deaf(pool: Pool) -> bool:
     return silent is not None and silent >= pool.target.timing.address_moved
 
 
-def _pool_problems(pools: Mapping[Role, Pool]) -> list[str]:
-    return [
-        f"{member.name}: {member.why}" for pool in pools.values() for member in pool.members if member.bad
-    ]
+def _pool_problems(pools: Mapping[Role, Pool]) -> list[Problem]:
+    return [_problem_of(member) for pool in pools.values() for member in pool.members if member.bad]
+
+
+def _problem_of(member: Member) -> Problem:
+    service = member.replica.probe.service if member.condition is Condition.SILENT else ""
+    about = ", ".join(part for part in (f"{member.name}: {member.condition}", service) if part)
+    return Problem(about, f"{member.name}: {member.why}")
 
 
 def _forget_flops(memory: Memory, pools: Mapping[Role, Pool]) -> dict[Role, tuple[int, float]]:

@@ -14,7 +14,17 @@ from sipmediadeploy.providers.base import SERVICE_ADDRESS, FloatingIp, Life, Rep
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.scaler import policy
 from sipmediadeploy.scaler.main import usable_slots, wanted_hashes
-from sipmediadeploy.scaler.model import Action, Kind, Memory, Observation, Probe, Replica, Target, Underway
+from sipmediadeploy.scaler.model import (
+    Action,
+    Kind,
+    Memory,
+    Observation,
+    Probe,
+    Problem,
+    Replica,
+    Target,
+    Underway,
+)
 from sipmediadeploy.scaler.plan import plan
 from sipmediadeploy.stack import GatewayPool, Role, StackError, parse_stack
 
@@ -401,3 +411,47 @@ def test_gateways_that_do_not_fit_the_ports_of_one_machine_are_refused() -> None
     text = "name: demo\ndomain: x.example.org\npools: {gateway: {max: 100, calls: 64}}"
     with pytest.raises(StackError, match="at most 78 gateways"):
         usable_slots(parse_stack(text))
+
+
+def problems_of(target: Target, replicas: dict[str, Replica], **seen: Any) -> list[Problem]:
+    observation = Observation(NOW, tuple(replicas.values()), **({"inventory_at": NOW - 1} | seen))
+    return list(plan(target, observation, (), Memory(started_at=0.0)).problems)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        [{"address_silence": {Role.KAMAILIO: seconds}} for seconds in (4.0, 9.0)],
+        [{"inventory_at": NOW - 60, "inventory_error": why} for why in ("503", "no answer (11 s)")],
+        [
+            {"floating_ips": (FloatingIp(Role.COTURN, IPv4Address("198.51.100.7"), to),)}
+            for to in (None, "another port")
+        ],
+    ],
+)
+def test_a_problem_is_known_by_one_name_while_its_details_change(
+    target: Target, details: list[dict[str, Any]]
+) -> None:
+    (first,), (second,) = (problems_of(target, whole(target), **one) for one in details)
+    assert first.about == second.about
+    assert first.text != second.text
+
+
+@pytest.mark.parametrize("serves", [None, True, False])
+def test_a_silent_replica_is_one_problem_whatever_its_silence_is_made_of(
+    target: Target, serves: bool | None
+) -> None:
+    def silent(error: str) -> Problem:
+        one = replica(target, Role.GATEWAY, 0, answered_at=NOW - 60)
+        replicas = whole(target) | {
+            one.name: replace(one, probe=replace(one.probe, error=error, serves=serves))
+        }
+        (problem,) = problems_of(target, replicas)
+        return problem
+
+    refused, late = silent("Cannot connect (111) (at 10.0.0.9)"), silent("no answer within 1 s")
+    assert refused.about == late.about
+    assert refused.about.startswith("demo-gateway-0: silent")
+    assert ("its service" in refused.about) == (serves is not None)
+    assert "(111)" in refused.text
+    assert "within 1 s" in late.text
