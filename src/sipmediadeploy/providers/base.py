@@ -21,9 +21,16 @@ from sipmediadeploy.stack import Limits, Role, Stack
 class ProviderError(Exception):
     """A provider could not do what was asked. The message says what, on what, and what to do."""
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        """``retry_after_s``: the provider wants to be left alone for so long."""
-        super().__init__(message)
+    def __init__(
+        self, said: str, retry_after_s: float | None = None, *, hint: str = "", again: str = ""
+    ) -> None:
+        """``said``: what went wrong, on what.
+
+        ``hint``: what people can do about it. ``again``: that, or when, a scaler tries it again by itself.
+        ``retry_after_s``: the provider wants to be left alone for so long.
+        """
+        super().__init__("; ".join(part for part in (said, again, hint) if part))
+        self.said, self.hint, self.again = said, hint, again
         self.retry_after_s = retry_after_s
 
 

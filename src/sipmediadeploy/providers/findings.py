@@ -71,13 +71,8 @@ def unknown(what: str, found: str, todo: str = "") -> Finding:
 
 
 def failed(level: Level, what: str, error: ProviderError, todo: str = "") -> Finding:
-    """A finding in the words of an error, which says after its last semicolon what to do."""
-    said, _, hint = str(error).rpartition("; ")
-    if not said:
-        said, hint = hint, ""
-    if "tried again" in hint:  # by a scaler, which this is not
-        hint = "try again"
-    return Finding(level, what, said, todo or hint)
+    """A finding in the words of an error, with its hint where ``todo`` does not say what to do."""
+    return Finding(level, what, error.said, todo or error.hint or ("try again" if error.again else ""))
 
 
 def listed(words: list[str]) -> str:

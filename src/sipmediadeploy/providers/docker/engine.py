@@ -97,10 +97,10 @@ def _start_with_systemd() -> str:
         )
     except subprocess.TimeoutExpired:
         raise ProviderError(
-            f"the Docker Engine did not start within {_START_TIMEOUT_S:.0f} s; {hint}"
+            f"the Docker Engine did not start within {_START_TIMEOUT_S:.0f} s", hint=hint
         ) from None
     if result.returncode:
-        raise ProviderError(f"the Docker Engine does not start: {result.stderr.strip()}; {hint}")
+        raise ProviderError(f"the Docker Engine does not start: {result.stderr.strip()}", hint=hint)
     return hint
 
 
@@ -129,7 +129,8 @@ def _wait(process: subprocess.Popen[bytes] | None, where: str) -> docker.DockerC
                     f"dockerd ended with code {process.returncode}: {' / '.join(tail)}"
                 ) from None
             if time.monotonic() > deadline:
-                raise ProviderError(f"the Docker Engine did not come up in time ({e}); {where}") from None
+                late = f"the Docker Engine did not come up in time ({e})"
+                raise ProviderError(late, hint=where) from None
         time.sleep(0.1)
 
 

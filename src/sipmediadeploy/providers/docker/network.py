@@ -56,15 +56,16 @@ def choose_subnet(wanted: IPv4Network | None, used: Iterable[Used]) -> IPv4Netwo
         for other in taken:
             if wanted.overlaps(other.network):
                 raise ProviderError(
-                    f"network.subnet: {wanted} overlaps {other.network}, which is in use ({other.by}); "
-                    "choose another, or leave the key out and a free one is chosen"
+                    f"network.subnet: {wanted} overlaps {other.network}, which is in use ({other.by})",
+                    hint="choose another, or leave the key out and a free one is chosen",
                 )
         return wanted
     for candidate in (subnet for parent in RANGES for subnet in parent.subnets(new_prefix=24)):
         if not any(candidate.overlaps(other.network) for other in taken):
             return candidate
     raise ProviderError(
-        f"no /24 network is free in {', '.join(map(str, RANGES))}; set network.subnet in the stack file"
+        f"no /24 network is free in {', '.join(map(str, RANGES))}",
+        hint="set network.subnet in the stack file",
     )
 
 
@@ -80,8 +81,8 @@ def find_network(client: docker.DockerClient, stack: str) -> StackNetwork | None
         return None
     if (attrs.get("Labels") or {}).get(labels.STACK) != stack:
         raise ProviderError(
-            f"the Docker network {attrs['Name']} is there and was not made for this stack: "
-            "remove it, or give the stack another name"
+            f"the Docker network {attrs['Name']} is there and was not made for this stack",
+            hint="remove it, or give the stack another name",
         )
     return StackNetwork(
         id=attrs["Id"],
@@ -101,7 +102,8 @@ def ensure_network(client: docker.DockerClient, stack: Stack) -> StackNetwork:
         wanted = stack.network.subnet
         if wanted is not None and wanted != existing.subnet:
             raise ProviderError(
-                f"network.subnet says {wanted} and the stack is running in {existing.subnet}: smd down first"
+                f"network.subnet says {wanted} and the stack is running in {existing.subnet}",
+                hint="smd down first",
             )
         return existing
     subnet = choose_subnet(stack.network.subnet, networks_in_use(client))

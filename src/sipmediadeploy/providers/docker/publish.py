@@ -95,7 +95,8 @@ def refuse_other_stack(client: docker.DockerClient, stack: str, publish: IPv4Add
         name = other["Labels"].get(labels.STACK)
         if name != stack:
             raise ProviderError(
-                f"publish: {publish} is published by stack {name}: bring that down, or use another address"
+                f"publish: {publish} is published by stack {name}",
+                hint="bring that down, or use another address",
             )
 
 

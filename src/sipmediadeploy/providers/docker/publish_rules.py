@@ -79,7 +79,8 @@ def forwards(stack: Stack, subnet: IPv4Network) -> list[Forward]:
         try:
             ports = addresses.rtp_ports(stack, slot)
         except ValueError as e:
-            raise ProviderError(f"publish: {e}; lower pools.gateway.max or pools.gateway.calls") from None
+            hint = "lower pools.gateway.max or pools.gateway.calls"
+            raise ProviderError(f"publish: {e}", hint=hint) from None
         mapped.append(Forward(f"RTP of gateway slot {slot}", ("udp",), *ports, target))
     if stack.demo:
         demo = addresses.slot_address(subnet, Role.CONFERENCE_DEMO, 0)
@@ -147,7 +148,8 @@ def refuse_conflicts(
         raise ProviderError(f"publish: {publish} is a loopback address, which no other host can reach")
     if publish not in own:
         others = ", ".join(str(address) for address in sorted(own) if not address.is_loopback)
-        raise ProviderError(f"publish: {publish} is not an address of this host; it has {others or 'none'}")
+        hint = f"it has {others or 'none'}"
+        raise ProviderError(f"publish: {publish} is not an address of this host", hint=hint)
     taken = [one for one in listening if one.address in (None, publish)]
     for forward in mapped:
         for one in taken:
@@ -155,7 +157,8 @@ def refuse_conflicts(
             if one.protocol in forward.protocols and forward.first <= one.port <= forward.last and chosen:
                 raise ProviderError(
                     f"publish: a program on this host already uses {publish}:{one.port}/{one.protocol}, "
-                    f"which is needed for {forward.what}: stop it, or publish on another address"
+                    f"which is needed for {forward.what}",
+                    hint="stop it, or publish on another address",
                 )
 
 

@@ -36,7 +36,7 @@ def remove_stack(client: docker.DockerClient, stack: str, report: Report = lambd
         return _remove(client, stack, report)
     except (DockerException, requests.RequestException) as e:
         raise ProviderError(
-            f"stack {stack} could not be removed completely: {reason(e)}; try again"
+            f"stack {stack} could not be removed completely: {reason(e)}", hint="try again"
         ) from None
 
 

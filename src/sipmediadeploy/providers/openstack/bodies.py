@@ -157,7 +157,8 @@ def user_data(document: ReplicaDocument) -> str:
     if len(coded) > USER_DATA_LIMIT:
         raise ProviderError(
             f"replica {document.name}: its document is larger than the cloud takes ({len(coded)} of "
-            f"{USER_DATA_LIMIT} characters); is conference.ca_file a whole bundle of authorities?"
+            f"{USER_DATA_LIMIT} characters)",
+            hint="is conference.ca_file a whole bundle of authorities?",
         )
     return coded
 

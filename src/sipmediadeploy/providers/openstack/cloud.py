@@ -62,10 +62,11 @@ def read_credentials(cloud: str | None) -> dict[str, Any]:
             kept["cacert_pem"] = Path(cacert).read_text(encoding="ascii")
         plain: dict[str, Any] = json.loads(json.dumps(kept))
     except Exception as e:  # openstacksdk's loaders raise many kinds, each with a message for users
-        raise NotAllowed(f"{what}: {e}; see openstack.cloud, clouds.yaml and OS_CLIENT_CONFIG_FILE") from None
+        hint = "see openstack.cloud, clouds.yaml and OS_CLIENT_CONFIG_FILE"
+        raise NotAllowed(f"{what}: {e}", hint=hint) from None
     if not plain.get("auth"):
         raise NotAllowed(
-            f"{what}: there are none; name a cloud of clouds.yaml (openstack.cloud), or set OS_*"
+            f"{what}: there are none", hint="name a cloud of clouds.yaml (openstack.cloud), or set OS_*"
         )
     return plain
 
@@ -138,7 +139,8 @@ class Cloud:
         try:
             body: Body = answer.json() if answer.content else {}
         except ValueError:
-            raise Unavailable(f"{what}: the cloud's answer is no JSON; is it the right endpoint?") from None
+            hint = "is it the right endpoint?"
+            raise Unavailable(f"{what}: the cloud's answer is no JSON", hint=hint) from None
         return body
 
     def _answer(self, what: str, service: Service, method: str, path: str, **more: Any) -> Any:

@@ -50,27 +50,29 @@ def explain_status(what: str, status: int, headers: Mapping[str, str], body: str
     said, after = _said(body), _retry_after(headers)
     if (status == 413 and after is None) or ("quota" in body.lower() and status in (400, 403, 409, 413)):
         hint = "free some, lower the pools' numbers, or ask for a higher quota"
-        return QuotaExceeded(f"{what}: the project's quota is used up ({said}); {hint}", after)
+        return QuotaExceeded(f"{what}: the project's quota is used up ({said})", after, hint=hint)
     if status == 401:
         return NotAllowed(
-            f"{what}: the cloud does not accept the credentials (401: {said}); renew them, and see that the "
-            "application credential has not expired"
+            f"{what}: the cloud does not accept the credentials (401: {said})",
+            hint="renew them, and see that the application credential has not expired",
         )
     if status == 403:
-        return NotAllowed(f"{what}: the credentials may not do this (403: {said}); a role is missing")
+        return NotAllowed(f"{what}: the credentials may not do this (403: {said})", hint="a role is missing")
     if status == 404:
         return Missing(f"{what}: not found ({said})")
     if status == 406:
         return Refused(
-            f"{what}: the cloud's API is too old for this (406: {said}); Nova must be Pike or newer"
+            f"{what}: the cloud's API is too old for this (406: {said})", hint="Nova must be Pike or newer"
         )
     if status == 409:
         return Conflict(f"{what}: {said}")
     if status in (413, 429):
         again = "it is tried again later" if after is None else f"it is tried again after {after:.0f} s"
-        return TooManyRequests(f"{what}: the cloud limits the rate of requests ({status}); {again}", after)
+        limited = f"{what}: the cloud limits the rate of requests ({status})"
+        return TooManyRequests(limited, after, again=again)
     if status >= 500:
-        return Unavailable(f"{what}: the cloud has an error ({status}: {said}); it is tried again", after)
+        own = f"{what}: the cloud has an error ({status}: {said})"
+        return Unavailable(own, after, again="it is tried again")
     return Refused(f"{what}: the cloud refuses the request ({status}: {said})")
 
 
@@ -86,7 +88,7 @@ def explain_failure(what: str, error: Exception) -> ProviderError:
         return Unavailable(f"{what}: no answer from the cloud in time")
     if "SSL" in kind or "certificate verify failed" in said:
         return Unavailable(
-            f"{what}: the cloud's certificate can't be verified ({said}); set cacert for the cloud"
+            f"{what}: the cloud's certificate can't be verified ({said})", hint="set cacert for the cloud"
         )
     if "Connect" in kind or "Discovery" in kind or isinstance(error, OSError):
         return Unavailable(f"{what}: the cloud can't be reached ({said})")
@@ -101,7 +103,7 @@ def explain_fault(what: str, server: Mapping[str, Any], flavor: str, zone: str) 
     if "no valid host" in said.lower() or "not enough hosts" in said.lower():
         where = f" in zone {zone}" if zone else ""
         hint = "take a smaller flavour or another zone, or ask for room"
-        return NoValidHost(f"{what}: no host has room for flavour {flavor}{where} ({said}); {hint}")
+        return NoValidHost(f"{what}: no host has room for flavour {flavor}{where} ({said})", hint=hint)
     if "quota" in said.lower():
         return QuotaExceeded(f"{what}: the project's quota is used up ({said})")
     return Unavailable(f"{what}: the cloud could not make the server ({said})")

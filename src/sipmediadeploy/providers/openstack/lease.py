@@ -68,7 +68,8 @@ def read_record(stack: str, port: Body) -> LeaseRecord:
     match = _RECORD.fullmatch(str(port.get("description", "")))
     if match is None or match.group(1) != stack:
         raise ProviderError(
-            f"the port {port['id']} has the address of the lease of stack {stack}, and is no lease: remove it"
+            f"the port {port['id']} has the address of the lease of stack {stack}, and is no lease",
+            hint="remove it",
         )
     term, counter, released, paused = (int(match.group(n)) for n in (2, 3, 4, 5))
     return LeaseRecord(str(port["id"]), match.group(6), term, Mark(counter, bool(released), bool(paused)))
@@ -196,7 +197,7 @@ class OpenStackLeaseStore:
         found = list(self._cloud.all(what, "network", "/networks", "networks", query))
         if len(found) != 1:
             hint = "terraform apply or smd bootstrap makes it" if not found else "remove all but one"
-            raise Missing(f"{what}: there are {len(found)} networks {name} and not one; {hint}")
+            raise Missing(f"{what}: there are {len(found)} networks {name} and not one", hint=hint)
         network = str(found[0]["id"])
         subnets = list(
             self._cloud.all(what, "network", "/subnets", "subnets", {"network_id": network, "ip_version": 4})

@@ -219,7 +219,7 @@ def _wait_until_gone(cloud: Cloud, what: str, id_: str) -> None:
         if str(server.get("status", "")).upper() in ("DELETED", "SOFT_DELETED"):
             return
         time.sleep(_LOOK_S)
-    raise Unavailable(f"{what}: it is not gone after {_GONE_S:.0f} s; it is tried again")
+    raise Unavailable(f"{what}: it is not gone after {_GONE_S:.0f} s", again="it is tried again")
 
 
 def _replica(port: Body) -> str:

@@ -103,8 +103,8 @@ class Lookup:
             if not found:
                 there = f"there are: {', '.join(versions)}" if versions else "there is no image of that name"
                 raise Missing(
-                    f"{what} of version {self._version} is missing ({there}); build it, or name one in "
-                    f"openstack.images.{role}"
+                    f"{what} of version {self._version} is missing ({there})",
+                    hint=f"build it, or name one in openstack.images.{role}",
                 )
         if found:
             return str(found[0]["id"])
@@ -118,13 +118,14 @@ class Lookup:
                 if given in (one["name"], one["id"]):
                     return str(one["id"]), str(one["name"])
             names = ", ".join(sorted(one["name"] for one in flavors)) or "none"
-            raise Missing(f"flavour {given} is missing; correct openstack.flavors.{role}. There are: {names}")
+            hint = f"correct openstack.flavors.{role}"
+            raise Missing(f"flavour {given} is missing (there are: {names})", hint=hint)
         disk = 0 if self._settings.volume_gib else 1
         fitting = [one for one in flavors if _fits(one, limits) and one["disk"] >= disk]
         if not fitting:
             raise Missing(
-                f"no flavour has {limits.cpus:g} CPUs and {limits.memory_mib} MiB for {role}; name one in "
-                f"openstack.flavors.{role}, or lower pools.{role}.limits"
+                f"no flavour has {limits.cpus:g} CPUs and {limits.memory_mib} MiB for {role}",
+                hint=f"name one in openstack.flavors.{role}, or lower pools.{role}.limits",
             )
         best = min(fitting, key=lambda one: (one["ram"], one["vcpus"], one["disk"], one["name"]))
         return str(best["id"]), str(best["name"])
@@ -138,7 +139,7 @@ class Lookup:
             ranges = [(id_, subnet) for id_, subnet in ranges if holding in subnet]
         if len(ranges) != 1:
             wanted = f"that has {holding}" if holding is not None else "with IPv4"
-            raise Missing(f"{what}: {len(ranges)} subnets {wanted} and not one; it needs one /24")
+            raise Missing(f"{what}: {len(ranges)} subnets {wanted} and not one", hint="it needs one /24")
         return ranges[0]
 
     def _external_network(self) -> str | None:
@@ -151,7 +152,8 @@ class Lookup:
         if len(found) > 1:
             names = ", ".join(sorted(one["name"] for one in found))
             raise Conflict(
-                f"the cloud has several external networks ({names}): name one in openstack.external_network"
+                f"the cloud has several external networks ({names})",
+                hint="name one in openstack.external_network",
             )
         return str(found[0]["id"]) if found else None
 
@@ -161,7 +163,8 @@ class Lookup:
             self._cloud.all(f"{what} {name}", "network", f"/{path}", key, {"name": name, **(query or {})})
         )
         if len(found) > 1:
-            raise Conflict(f"{what} {name}: {len(found)} have that name; give its id, or rename the others")
+            hint = "give its id, or rename the others"
+            raise Conflict(f"{what} {name}: {len(found)} have that name", hint=hint)
         if found:
             return str(found[0]["id"])
         return self._by_id(f"{what} {name}", "network", f"/{path}", name, hint)
@@ -170,7 +173,7 @@ class Lookup:
         try:
             body = self._cloud.get(what, service, f"{path}/{quote(id_)}")
         except Missing:
-            raise Missing(f"{what} is missing; {hint}") from None
+            raise Missing(f"{what} is missing", hint=hint) from None
         return str((body.get(path.strip("/").rstrip("s").replace("-", "_")) or body)["id"])
 
 

@@ -238,10 +238,10 @@ def _address_pairs(settings: OpenStack, survey: Survey) -> Finding:
     if not isinstance(extensions, ProviderError) and _PAIRS not in extensions:
         return problem(what, f"the cloud has no extension {_PAIRS}", _REASSOCIATE)
     if isinstance(tried, NotAllowed):
-        return problem(what, f"this project may not set them: {tried}", _REASSOCIATE)
+        return problem(what, f"this project may not set them: {tried.said}", _REASSOCIATE)
     if isinstance(tried, Refused):
         todo = f"have port security enabled on the stack's network; else {_REASSOCIATE}"
-        return problem(what, f"the cloud refuses a port with one: {tried}", todo)
+        return problem(what, f"the cloud refuses a port with one: {tried.said}", todo)
     if isinstance(tried, ProviderError):
         short = isinstance(tried, QuotaExceeded)
         return failed(Level.PROBLEM if short else Level.UNKNOWN, what, tried)

@@ -101,7 +101,9 @@ class OpenStackProvider:
         def find() -> IPv4Network:
             _, subnet = self._replicas.lookup.subnet()
             if subnet.prefixlen != 24:
-                raise ProviderError(f"the network of stack {self._stack} is {subnet}; it must be a /24")
+                raise ProviderError(
+                    f"the network of stack {self._stack} is {subnet}", hint="it must be a /24"
+                )
             return subnet
 
         return await in_thread(f"network of stack {self._stack}", _READ_TIMEOUT_S, find)

@@ -136,8 +136,8 @@ class Replicas:
         network = self.lookup.external_network()
         if network is None:
             raise Missing(
-                f"{what}: the cloud has no external network for its public address; "
-                "set openstack.public_address: none"
+                f"{what}: the cloud has no external network for its public address",
+                hint="set openstack.public_address: none",
             )
         if self._settings.public_address == "network":
             body = bodies.public_port(document, network, parts)

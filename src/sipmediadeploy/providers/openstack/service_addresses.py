@@ -61,7 +61,7 @@ class ServiceAddresses:
                 return
             network = self._lookup.external_network()
             if network is None:
-                raise Missing(f"{what}: the cloud has no external network; set openstack.api: none")
+                raise Missing(f"{what}: the cloud has no external network", hint="set openstack.api: none")
             body = bodies.floating_ip(network, mark, self._target(what, role, to))
             self._cloud.post(what, "network", "/floatingips", body)
 
@@ -121,13 +121,13 @@ class ServiceAddresses:
                 found = self._cloud.post(what, "network", "/ports", {"port": port})["port"]
             except Conflict:
                 raise Conflict(
-                    f"{what}: {address} is in use by another port of the stack's network; the network's "
-                    "allocation pool must leave .2 to .239 alone"
+                    f"{what}: {address} is in use by another port of the stack's network",
+                    hint="the network's allocation pool must leave .2 to .239 alone",
                 ) from None
         has = [one["ip_address"] for one in found["fixed_ips"]]
         if str(address) not in has:
             raise ProviderError(
-                f"{what}: its port {found['id']} has {', '.join(has)}, not {address}: remove it"
+                f"{what}: its port {found['id']} has {', '.join(has)}, not {address}", hint="remove it"
             )
         return str(found["id"])
 

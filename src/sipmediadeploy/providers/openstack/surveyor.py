@@ -94,7 +94,8 @@ async def _read(call: Callable[[], T]) -> Read[T]:
     except ProviderError as e:
         return e
     except (KeyError, TypeError, ValueError) as e:  # the rest is looked at all the same
-        return Unavailable(f"the cloud's answer is not as expected: {e!r}; is this the right endpoint?")
+        hint = "is this the right endpoint?"
+        return Unavailable(f"the cloud's answer is not as expected: {e!r}", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

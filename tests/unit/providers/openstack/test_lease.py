@@ -65,7 +65,7 @@ async def test_another_port_at_its_address_is_no_lease(trial: Trial) -> None:
     store = trial.provider().lease()
     await store.create("a", 1, Mark())
     trial.cloud.things["ports"][0]["description"] = "something else"
-    with pytest.raises(ProviderError, match="is no lease: remove it"):
+    with pytest.raises(ProviderError, match="is no lease; remove it"):
         await store.read()
 
 

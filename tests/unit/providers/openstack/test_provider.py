@@ -280,7 +280,11 @@ async def test_a_server_whose_answer_was_lost_is_removed(trial: Trial) -> None:
     [
         ("", "images", "image smd-gateway of version v1 is missing .*openstack.images.gateway"),
         ("images: {gateway: mine}", "", "image mine is missing"),
-        ("flavors: {gateway: huge}", "", "flavour huge is missing; .*There are: large, medium, small"),
+        (
+            "flavors: {gateway: huge}",
+            "",
+            "huge is missing .there are: large, medium, small.; correct openstack",
+        ),
         ("", "flavors", "no flavour has 2 CPUs and 1024 MiB for gateway"),
         ("network: inner", "", "network inner is missing; make it, or correct openstack.network"),
         (
