@@ -236,6 +236,9 @@ def rules(stack: Stack, role: Role, subnet: IPv4Network) -> list[Rule]:
                 let_in("API, by operators", ["tcp"], API_PORT, API_PORT, str(source))
     for source in settings.ssh_from:
         let_in("SSH, by operators", ["tcp"], _SSH_PORT, _SSH_PORT, str(source))
+    if settings.ssh_from and subnet not in settings.ssh_from:
+        # Most replicas have no public address: operators come through one that has.
+        let_in("SSH, through another replica", ["tcp"], _SSH_PORT, _SSH_PORT, inside)
     return found
 
 

@@ -13,7 +13,7 @@ from sipmediadeploy.providers.lease import Mark
 from sipmediadeploy.providers.openstack import leftovers, replicas
 from sipmediadeploy.providers.openstack.cloud import Cloud
 from sipmediadeploy.providers.openstack.ensure import ensure_foundation, remove_foundation
-from sipmediadeploy.providers.openstack.foundation import foundation, key
+from sipmediadeploy.providers.openstack.foundation import foundation, key, rules
 from sipmediadeploy.stack import Limits, Role
 from tests.unit.providers.openstack.conftest import SUBNET, Trial
 from tests.unit.providers.openstack.fake_cloud import running
@@ -94,9 +94,16 @@ def test_a_group_gets_the_rules_that_were_added_to_the_stack_file(standing: Stan
     standing.ensure()
     standing.cloud.requests.clear()
     standing.ensure("ssh_from: [192.0.2.0/25], api_from: [192.0.2.128/25]")
-    rules = [body["security_group_rule"] for body in standing.changes()]
-    opened = [(rule["port_range_min"], rule["port_range_max"], rule["remote_ip_prefix"]) for rule in rules]
-    assert sorted(opened) == [(22, 22, "192.0.2.0/25")] * 5 + [(8843, 8843, "192.0.2.128/25")]
+    made = [body["security_group_rule"] for body in standing.changes()]
+    opened = [(rule["port_range_min"], rule["port_range_max"], rule["remote_ip_prefix"]) for rule in made]
+    inside = [(22, 22, str(SUBNET))] * 5  # by ssh -J through a replica that has a public address
+    assert sorted(opened) == inside + [(22, 22, "192.0.2.0/25")] * 5 + [(8843, 8843, "192.0.2.128/25")]
+
+
+def test_an_operators_network_that_is_the_stacks_own_is_let_in_once(standing: Standing) -> None:
+    found = rules(standing.stack(f"ssh_from: [{SUBNET}]"), Role.GATEWAY, SUBNET)
+    assert [rule.source for rule in found if rule.first_port == 22] == [str(SUBNET)]
+    assert not [rule for rule in rules(standing.stack(), Role.GATEWAY, SUBNET) if rule.first_port == 22]
 
 
 def test_an_operators_network_is_left_as_it_is(standing: Standing) -> None:
