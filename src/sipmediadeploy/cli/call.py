@@ -1,4 +1,7 @@
-"""``smd call``: a test call, placed from a container of the gateway image in the stack's network."""
+"""``smd call``: a test call, placed from a container of the gateway image on this machine.
+
+That of a stack on this machine is in the stack's network; another stack is called as the world calls it.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,25 @@ import os
 import signal
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from secrets import token_hex
+from typing import Any
 
 import docker
 from docker.errors import APIError, NotFound
 
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
-from sipmediadeploy.cli.stackrun import Running, engine_errors, find_running
+from sipmediadeploy.cli.stackrun import engine_errors, find_running, refuse_api
+from sipmediadeploy.images.build import is_there
+from sipmediadeploy.images.inputs import images_version, project_root
+from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker import addresses, labels
 from sipmediadeploy.providers.docker.engine import connect, reason
-from sipmediadeploy.stack import Role
+from sipmediadeploy.stack import Role, Stack, load_stack
 
 _KIND = "call"
 _DIRECTORY = "/call"
@@ -49,22 +57,32 @@ class Call:
     """Further options of the test client."""
 
 
-def call(place: Place, order: Call) -> int:
-    """Place the call and print what the test client says; its exit code."""
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """Where the containers of test clients are, and whom they call."""
+
+    stack: str
+    image: str
+    to: str
+    """HOST:PORT."""
+    networks: Callable[[], Iterable[dict[str, Any] | None]]
+    """The engine's network configurations for one, tried until one is free; None: this host's own network."""
+
+
+def call(place: Place, order: Call, api: str | None = None) -> int:
+    """Place the call and print what the test client says; its exit code. ``api`` as in ``reached``."""
     if order.file is not None and not order.file.is_file():
         raise CommandError(f"--file {order.file}: there is no such file")
     if order.snapshot is not None and not order.snapshot.absolute().parent.is_dir():
         raise CommandError(f"--snapshot {order.snapshot}: there is no such directory")
-    client = connect(_SILENCE_S)
-    running = find_running(place, client)
-    to = order.to or f"{addresses.service_address(running.subnet, Role.KAMAILIO)}:{running.stack.sip.port}"
+    client, bed = _bed(place, order, api)
     with engine_errors("the call"), contextlib.ExitStack() as containers:
         containers.enter_context(_handling(_interrupt, signal.SIGTERM))  # Containers are removed then, too.
         if not order.alone:
             print(f"{_COMPANION} joins too, so that something comes back; not with --alone.", file=sys.stderr)
-            containers.enter_context(_container(client, running, companion_arguments(order, to)))
-        words = arguments(order, to)
-        container = containers.enter_context(_container(client, running, words, order.file))
+            containers.enter_context(_container(client, bed, companion_arguments(order, bed.to)))
+        words = arguments(order, bed.to)
+        container = containers.enter_context(_container(client, bed, words, order.file))
         code = _follow(client, container)
         if order.snapshot is not None:
             _save_snapshot(client, container, order.snapshot)
@@ -86,6 +104,55 @@ def companion_arguments(order: Call, to: str) -> list[str]:
     return [*words, "--name", _COMPANION, "--tone", "660", "--colour", "ff8c00", "--no-decode"]
 
 
+def _bed(place: Place, order: Call, api: str | None) -> tuple[docker.DockerClient, Bed]:
+    stack = load_stack(place.stack_file)
+    if stack.provider != "docker":
+        return _outside(place, stack, order, api)
+    refuse_api(stack, api)
+    client = connect(_SILENCE_S)
+    running = find_running(place, client)
+    subnet, network = running.subnet, labels.network_name(stack.name)
+
+    def networks() -> Iterator[dict[str, Any]]:
+        for address in free_addresses(client, stack.name, subnet):
+            endpoint = client.api.create_endpoint_config(ipv4_address=str(address))
+            yield {"EndpointsConfig": {network: endpoint}}
+
+    to = order.to or f"{addresses.service_address(subnet, Role.KAMAILIO)}:{stack.sip.port}"
+    return client, Bed(stack.name, labels.image_name(Role.GATEWAY, running.version), to, networks)
+
+
+def _outside(place: Place, stack: Stack, order: Call, api: str | None) -> tuple[docker.DockerClient, Bed]:
+    """For a stack elsewhere: this machine's own network, and the stack's public address."""
+    to = order.to or f"{_public_address(place, stack, api)}:{stack.sip.port}"
+    image = labels.image_name(Role.GATEWAY, images_version(project_root()))
+    try:
+        client = connect(_SILENCE_S)
+        there = is_there(client, image)
+    except ProviderError as e:
+        raise CommandError(
+            f"smd call runs its terminal in a container on this machine, and {e}. "
+            f"Any SIP terminal can call sip:{order.room}@{to} as well"
+        ) from None
+    if not there:
+        raise CommandError(
+            f"image {image}, in which smd call has its terminal, is not on this machine: smd images build"
+        )
+    return client, Bed(stack.name, image, to, lambda: [None])
+
+
+def _public_address(place: Place, stack: Stack, api: str | None) -> IPv4Address:
+    from sipmediadeploy.cli.remote import find_floating_ip
+
+    found = find_floating_ip(place, stack, Role.KAMAILIO, api)
+    if found is None:
+        raise CommandError(
+            f"stack {stack.name}: kamailio has no floating IP; terraform apply, or smd bootstrap "
+            "--foundation, makes it. Or say where to call: --to ADDRESS[:PORT]"
+        )
+    return found
+
+
 def free_addresses(client: docker.DockerClient, stack: str, subnet: IPv4Network) -> list[IPv4Address]:
     """The addresses left for test clients that none has now."""
     network = client.api.inspect_network(labels.network_name(stack))
@@ -95,11 +162,11 @@ def free_addresses(client: docker.DockerClient, stack: str, subnet: IPv4Network)
 
 @contextlib.contextmanager
 def _container(
-    client: docker.DockerClient, running: Running, command: list[str], file: Path | None = None
+    client: docker.DockerClient, bed: Bed, command: list[str], file: Path | None = None
 ) -> Iterator[str]:
     """A started container of the test client, which hangs up and is removed at the end, whatever happens."""
-    for address in free_addresses(client, running.stack.name, running.subnet):
-        container = _create(client, running, address, command)
+    for network in bed.networks():
+        container = _create(client, bed, network, command)
         try:
             client.api.put_archive(container, "/", _files(file))
             try:
@@ -117,12 +184,11 @@ def _container(
     raise CommandError(f"no address is free for a test client: {len(addresses.CLIENT_HOSTS)} calls run")
 
 
-def _create(client: docker.DockerClient, running: Running, address: IPv4Address, command: list[str]) -> str:
-    api, stack = client.api, running.stack.name
-    endpoint = api.create_endpoint_config(ipv4_address=str(address))
+def _create(client: docker.DockerClient, bed: Bed, network: dict[str, Any] | None, command: list[str]) -> str:
+    api = client.api
     created = api.create_container(
-        labels.image_name(Role.GATEWAY, running.version),
-        name=labels.container_name(stack, f"call-{os.getpid()}-{address.packed[-1]}"),
+        bed.image,
+        name=labels.container_name(bed.stack, f"call-{os.getpid()}-{token_hex(3)}"),
         entrypoint=["/usr/bin/python3", "-m", "sipmediadeploy.gateway.testcall"],
         command=command,
         environment={
@@ -130,14 +196,17 @@ def _create(client: docker.DockerClient, running: Running, address: IPv4Address,
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         },
-        labels={labels.STACK: stack, labels.KIND: _KIND},
+        labels={labels.STACK: bed.stack, labels.KIND: _KIND},
         stop_signal="SIGINT",
         host_config=api.create_host_config(
-            cap_drop=["ALL"], security_opt=["no-new-privileges"], mem_limit="1g", pids_limit=512, init=True
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit="1g",
+            pids_limit=512,
+            init=True,
+            network_mode="host" if network is None else None,
         ),
-        networking_config=api.create_networking_config(
-            {labels.network_name(stack): endpoint}  # type: ignore[arg-type]
-        ),
+        networking_config=network,
     )
     return str(created["Id"])
 

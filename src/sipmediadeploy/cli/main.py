@@ -120,11 +120,12 @@ def logs(
     stack: StackFile = _DEFAULT,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 100,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is written.")] = False,
+    api: Api = None,
 ) -> None:
-    """Print the logs of a replica."""
+    """Print the logs of a replica. With -f, of a stack on OpenStack, it calls ssh."""
     from sipmediadeploy.cli.logs import logs as run
 
-    run(_place(stack), replica, lines, follow)
+    raise typer.Exit(run(_place(stack), replica, lines, follow, api))
 
 
 @app.command()
@@ -216,16 +217,18 @@ def call(
         str | None, typer.Option(help="ADDRESS or ADDRESS:PORT to call, not the service address.")
     ] = None,
     alone: Annotated[bool, typer.Option("--alone", help="Bring no second terminal into the room.")] = False,
+    api: Api = None,
 ) -> None:
     """Place a real SIP call with sound and picture. Exit code 1: sound or picture did not arrive.
 
+    A stack on OpenStack is called at its floating IP, from a container in this machine's network.
     Other options are the test client's own (--audio-only, --codec, --transport, ...).
     """
     from sipmediadeploy.cli.call import Call
     from sipmediadeploy.cli.call import call as run
 
     order = Call(room, seconds, json, snapshot, file, to, alone, tuple(context.args))
-    raise typer.Exit(run(_place(stack), order))
+    raise typer.Exit(run(_place(stack), order, api))
 
 
 @app.command()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
@@ -20,6 +22,7 @@ from sipmediadeploy.protocol.scaler import (
 from sipmediadeploy.protocol.scaler_tls import client_context
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.protocol.seen import StackNow
+from sipmediadeploy.providers.base import FloatingIp
 from sipmediadeploy.scaler.main import load_provider
 from sipmediadeploy.stack import Role, Stack
 
@@ -82,11 +85,29 @@ def parse_address(text: str) -> tuple[str, int]:
 
 def _floating_ip(stack: Stack, master: str) -> str:
     provider = load_provider(stack, "", Secrets(master=master))
-    found = next((ip for ip in asyncio.run(provider.floating_ips()) if ip.role is Role.SCALER), None)
+    found = _of(asyncio.run(provider.floating_ips()), Role.SCALER)
     if found is None:
         why = "no scaler has led yet" if provider.api_floating_ip else "openstack.api_from names nobody"
         raise CommandError(
             f"stack {stack.name}: its scalers have no floating IP ({why}); say where the API is: --api "
             f"ADDRESS[:PORT]. {_THROUGH_SSH}"
         )
-    return str(found.address)
+    return str(found)
+
+
+def find_floating_ip(place: Place, stack: Stack, role: Role, api: str | None) -> IPv4Address | None:
+    """The floating IP of a pool, as the scalers' API (at ``api``) tells it, or without that the cloud; None:
+    it has none.
+
+    Raises:
+        CommandError: there is no such API, or the secrets can't be read.
+        ProviderError: the cloud can't be asked for it.
+    """
+    if api:
+        return _of(asyncio.run(find_remote(place, stack, api).look()).floating_ips, role)
+    provider = load_provider(stack, "", Secrets(master=place.master_secret()))
+    return _of(asyncio.run(provider.floating_ips()), role)
+
+
+def _of(floating_ips: Iterable[FloatingIp], role: Role) -> IPv4Address | None:
+    return next((ip.address for ip in floating_ips if ip.role is role), None)

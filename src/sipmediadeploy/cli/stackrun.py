@@ -68,14 +68,23 @@ def reached(place: Place, api: str | None, what: str) -> Iterator[RunningStack]:
     """
     stack = load_stack(place.stack_file)
     if stack.provider == "docker":
-        if api:
-            raise CommandError(f"{stack.name} is a stack on this machine: leave --api and SMD_API out")
+        refuse_api(stack, api)
         with engine_errors(what), contextlib.closing(connect()) as client:
             yield find_running(place, client)
     else:
         from sipmediadeploy.cli.remote import find_remote
 
         yield find_remote(place, stack, api)
+
+
+def refuse_api(stack: Stack, api: str | None) -> None:
+    """Check that nobody asks for the API of a stack whose engine is asked.
+
+    Raises:
+        CommandError: somebody does.
+    """
+    if api:
+        raise CommandError(f"{stack.name} is a stack on this machine: leave --api and SMD_API out")
 
 
 @dataclass(frozen=True, slots=True)

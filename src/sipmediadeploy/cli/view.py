@@ -109,8 +109,11 @@ def sip_address(
 
 
 def page_address(stack: Stack, subnet: IPv4Network, room: str = "demo") -> str | None:
-    """What to open in a browser; None when the conference is not the embedded one."""
-    if not stack.demo:
+    """What to open in a browser; None when there is nothing of the stack's own that one could reach.
+
+    On a cloud the demo conference has an address of the stack's own network only.
+    """
+    if not stack.demo or stack.provider != "docker":
         return None
     host = stack.publish or addresses.slot_address(subnet, Role.CONFERENCE_DEMO, 0)
     return f"https://{host}/{room}"

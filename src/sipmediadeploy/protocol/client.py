@@ -17,6 +17,9 @@ from sipmediadeploy.stack import Role
 ANSWER_LIMIT_S = 1.0
 """A status that takes longer is no answer."""
 ORDER_LIMIT_S = 3.0
+LOGS_LIMIT_S = 8.0
+MOST_LINES = 10_000
+"""Of logs that an agent is asked for at a time."""
 
 
 class AgentError(Exception):
@@ -75,6 +78,17 @@ class HttpAgents:
     async def set_gateways(self, record: ReplicaRecord, gateways: Gateways) -> None:
         """See :class:`Agents`."""
         await self._ask(record, "PUT", "gateways", gateways.model_dump(mode="json"), ORDER_LIMIT_S)
+
+    async def logs(self, record: ReplicaRecord, lines: int) -> str:
+        """The last ``lines`` lines of each of the replica's services' logs; at least one, at most
+        :data:`MOST_LINES`.
+
+        Raises:
+            AgentError: the agent can't be asked, or refuses.
+        """
+        lines = min(max(lines, 1), MOST_LINES)
+        answer = await self._ask(record, "GET", f"logs?lines={lines}", None, LOGS_LIMIT_S)
+        return answer.decode(errors="replace")
 
     async def _ask(self, record: ReplicaRecord, method: str, what: str, body: Any, limit: float) -> bytes:
         if self._session is None:

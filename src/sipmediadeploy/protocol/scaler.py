@@ -5,11 +5,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable
 from typing import Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sipmediadeploy.protocol.client import LOGS_LIMIT_S
 from sipmediadeploy.protocol.secrets import derive
 from sipmediadeploy.protocol.seen import StackNow
 
@@ -133,6 +134,11 @@ class ScalerClient:
     async def newest(self, address: str, count: int) -> tuple[Entry, ...]:
         """The ``count`` newest entries. Raises ScalerError."""
         return newest((await self._read(Trail, address, f"events?last={count}", 2.0)).entries, count)
+
+    async def logs(self, address: str, replica: str, lines: int) -> str:
+        """The last ``lines`` lines of each of the replica's services' logs. Raises ScalerError."""
+        what = f"logs?replica={quote(replica, safe='')}&lines={lines}"
+        return (await self._ask("GET", address, what, LOGS_LIMIT_S + 1.0)).decode(errors="replace")
 
     async def command(self, address: str, command: Command, target: str = "") -> str:
         """Have it done; what to tell the operator. Raises ScalerError."""

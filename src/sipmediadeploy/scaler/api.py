@@ -21,6 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ValidationError
 
+from sipmediadeploy.protocol.client import AgentError
 from sipmediadeploy.protocol.scaler import (
     API_PORT,
     SCALER_PORT,
@@ -60,6 +61,8 @@ class Sources:
     """For Prometheus."""
     now: Callable[[], Awaitable[StackNow]]
     """Looks at the stack."""
+    logs: Callable[[ReplicaRecord, int], Awaitable[str]]
+    """Asks a replica's agent for the last lines of each of its services' logs. Raises AgentError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,16 @@ def make_app(sources: Sources, token: str, port: int, outside: Outside | None = 
         location = f"http://{leader.address}:{port}{request.path}"
         return web.Response(status=307, headers={"Location": location})
 
+    async def logs(request: web.Request) -> web.Response:
+        try:
+            replica = commands.replica(request.query.get("replica", ""))
+        except Refused as e:
+            return web.Response(status=409, text=str(e))
+        try:
+            return web.Response(text=await sources.logs(replica, _number(request, "lines")))
+        except AgentError as e:
+            return web.Response(status=502, text=f"the agent of {replica.name} gives no logs: {e}")
+
     async def counted(_request: web.Request) -> web.Response:
         return web.Response(body=sources.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -159,6 +172,7 @@ def make_app(sources: Sources, token: str, port: int, outside: Outside | None = 
     app.router.add_get("/v1/scaler", view)
     app.router.add_get("/v1/stack", stack)
     app.router.add_get("/v1/events", events)
+    app.router.add_get("/v1/logs", logs)
     app.router.add_get("/metrics", counted)
     app.router.add_post("/v1/{command}", command)
     return app

@@ -51,13 +51,18 @@ class Commands:
                 case "failover":
                     return await self._fail_over(target)
                 case "replace":
-                    return await self._replace(self._replica(target))
+                    return await self._replace(self.replica(target))
                 case _:
-                    return await self._drain(self._replica(target), Kind(command))
+                    return await self._drain(self.replica(target), Kind(command))
         except (ProviderError, LeaseGone) as e:
             raise Refused(str(e)) from e
 
-    def _replica(self, name: str) -> ReplicaRecord:
+    def replica(self, name: str) -> ReplicaRecord:
+        """The replica of that name, which may be given without the stack's.
+
+        Raises:
+            Refused: there is none.
+        """
         records = {record.name: record for record in self._scaler.records}
         found = records.get(name) or records.get(f"{self._scaler.stack}-{name}")
         if found is None:

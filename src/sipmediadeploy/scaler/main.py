@@ -236,9 +236,8 @@ async def serve(document: ReplicaDocument, service: ScalerService) -> None:
         journal.event("scaler starts", stack=stack.name, version=service.image_version)
         copying = asyncio.create_task(copy_journals(scaler, journal, others))
         watch.start()
-        sources = Sources(
-            scaler, journal, metrics.text, partial(stack_now, scaler, target, agents, service.subnet)
-        )
+        now = partial(stack_now, scaler, target, agents, service.subnet)
+        sources = Sources(scaler, journal, metrics.text, now, agents.logs)
         async with (
             served(sources, str(document.address), token),
             api_outside(sources, token, others, service),

@@ -58,6 +58,15 @@ async def test_a_status_is_asked_for_with_the_replicas_own_token() -> None:
     assert seen == [("GET", "/v1/status", "Bearer token-of-demo-kamailio-0")]
 
 
+async def test_logs_are_asked_for_in_numbers_that_agents_give() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=f"agent: {request.path_qs} \N{SNOWMAN}\n")
+
+    async with agent(handler) as agents:
+        for asked, given in ((0, 1), (50, 50), (20_000, 10_000)):
+            assert await agents.logs(RECORD, asked) == f"agent: /v1/logs?lines={given} \N{SNOWMAN}\n"
+
+
 async def test_orders_and_gateways_are_sent_as_the_api_says() -> None:
     seen: list[tuple[str, str, object]] = []
 

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import cast
 
 from sipmediadeploy.protocol.agent import State
+from sipmediadeploy.protocol.client import AgentError
 from sipmediadeploy.protocol.scaler import View
 from sipmediadeploy.protocol.seen import Seen, StackNow
 from sipmediadeploy.providers.base import Life, ReplicaRecord
@@ -83,4 +84,9 @@ def sources(scaler: FakeScaler, journal: Journal, now_takes_s: float = 0.0) -> S
         await asyncio.sleep(now_takes_s)
         return StackNow(subnet=SUBNET, replicas=tuple(Seen(r, None, "not asked") for r in scaler.records))
 
-    return Sources(cast(Scaler, scaler), journal, Metrics().text, now)
+    async def logs(record: ReplicaRecord, lines: int) -> str:
+        if record.role is Role.GATEWAY:
+            raise AgentError("GET logs: no answer within 8 s")
+        return f"agent: {record.name} is well, {lines}\n"
+
+    return Sources(cast(Scaler, scaler), journal, Metrics().text, now, logs)
