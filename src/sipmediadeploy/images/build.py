@@ -201,7 +201,7 @@ def docker_build(
     started = time.monotonic()
     log = builder.cache / f"{what}.log"
     builder.report(f"image {what}: building")
-    proxies = {key: os.environ[key] for key in _PROXIES if key in os.environ}
+    proxies = proxy_arguments(os.environ)
     lines = builder.client.api.build(
         fileobj=context,
         custom_context=True,
@@ -219,6 +219,15 @@ def docker_build(
         raise ImageError(f"image {what}: {error}; the last lines of {log}:\n  {tail}")
     size = builder.client.images.get(name).attrs["Size"] / 1e6
     builder.report(f"image {what}: done in {time.monotonic() - started:.0f} s, {size:.0f} MB")
+
+
+def proxy_arguments(environment: Mapping[str, str]) -> dict[str, str]:
+    """The build arguments that lead to packages through a proxy; without one there are none.
+
+    What is left to no proxy says nothing then, and any argument would make every step be built anew.
+    """
+    found = {key: environment[key] for key in _PROXIES if environment.get(key)}
+    return found if any(not key.lower().startswith("no_") for key in found) else {}
 
 
 def _follow(lines: Iterator[Any], log: Path) -> str | None:
