@@ -1,5 +1,5 @@
 # Thin on purpose: every target calls a program that can be called by hand.
-.PHONY: up down status test test-unit test-jitsi soak lint format lock bench bench-call-cost bench-failover bench-scale bench-jitsi-call clean-machine openstack-lab
+.PHONY: up down status test test-unit test-jitsi test-openstack soak lint format lock bench bench-call-cost bench-failover bench-scale bench-jitsi-call clean-machine openstack-lab
 
 up:            ## install what is missing, build the images, bring the stack up
 	./smd up
@@ -18,6 +18,9 @@ test-unit:     ## the fast tests only
 
 test-jitsi:    ## calls in rooms of a real Jitsi Meet, started from what is installed here
 	tests/run jitsi
+
+test-openstack: ## a whole stack on a real OpenStack, which is brought up for it: calls and faults
+	tests/run openstack
 
 openstack-lab: ## a real OpenStack on this machine, for tests and for trying (tests/lab/openstack/README.md)
 	tests/lab/openstack/lab up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import socket
 import threading
 import time
@@ -53,6 +54,10 @@ class Probe:
         """The longest time between two answers."""
         times = list(self._answers)
         return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
+
+    def silent_s(self) -> float:
+        """For how long there has been no answer until now."""
+        return time.monotonic() - self._answers[-1] if self._answers else math.inf
 
     def _connected(self) -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -8,28 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from sipmediadeploy.images.build import ensure_test_image
-from sipmediadeploy.providers.docker.engine import ensure_engine
-from tests.e2e.running import ROOT
 from tests.lab.openstack import host, lifecycle
-from tests.lab.openstack.role_images import ensure_role_images
 from tests.lab.openstack.settings import Lab, read_settings
 from tests.lab.openstack.tenants import say
-from tests.lab.stack.cloud_stack import CloudStack, connect_as
+from tests.lab.stack.cloud_stack import CloudStack
+from tests.lab.stack.making import make_stack, reach
 
-NAME = os.environ.get("SMD_LAB_STACK", "labtest")
-STACK = """\
-name: {name}
-domain: sip.example.org
-provider: openstack
-openstack:
-  cloud: lab
-  api_from: [{network}]
-sip: {{trusted: [{network}]}}
-media: {{rtp_timeout_s: 300}}
-pools:
-  gateway: {{min: 2, max: 3, calls: 8}}
-"""
 WHOLE_S = 180.0
 """What is promised for a whole stack from nothing, on a machine of 2 cores that does nothing else."""
 _PATIENCE_S = 420.0
@@ -43,13 +27,7 @@ def lab() -> Iterator[Lab]:
     lab = read_settings(os.environ)
     was_up = host.process_one(lab) is not None
     lifecycle.up(lab, say)
-    # What the commands and this process need to reach it: the lab's openrc says the same.
-    direct = f"{lab.network},{lab.api_address}"
-    os.environ["OS_CLIENT_CONFIG_FILE"] = str(lab.clouds)
-    for name in ("no_proxy", "NO_PROXY"):
-        os.environ[name] = ",".join(filter(None, [direct, os.environ.get(name)]))
-    ensure_engine(say)
-    ensure_role_images(lab, say)
+    reach(lab, say)
     yield lab
     if not was_up:
         lifecycle.down(lab, say)
@@ -57,19 +35,9 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def from_nothing(lab: Lab) -> Iterator[CloudStack]:
-    """A stack that was asked for a moment ago."""
-    test_image = ensure_test_image(ensure_engine(say), say)
-    stack_file = ROOT / "artifacts" / "openstack" / NAME / "stack.yaml"
-    stack_file.parent.mkdir(parents=True, exist_ok=True)
-    stack_file.write_text(STACK.format(name=NAME, network=lab.network))
-    stack = CloudStack(NAME, stack_file, test_image, lab, connect_as("lab"), connect_as("lab-admin"))
-    stack.smd("down", "--foundation")
-    assert stack.left() == []
-    try:
+    """A stack of which there is only the file."""
+    with make_stack(lab, os.environ.get("SMD_LAB_STACK", "labtest"), say) as stack:
         yield stack
-    finally:
-        if os.environ.get("SMD_LAB_KEEP") != "yes":
-            stack.smd("down", "--foundation")
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,8 @@ class Measured:
     fault: str
     no_answer_s: float
     """The longest time in which a caller with one port, who asks every 50 ms, got no answer."""
+    one_port_again: bool
+    """Whether that caller was answered again."""
     fresh_s: float
     """The same for somebody who asks from a new port each time."""
     whole_s: float
@@ -61,54 +63,58 @@ class Measured:
 
     def line(self) -> str:
         """For people."""
-        gaps = (
-            f"{self.no_answer_s:.2f} s without an answer from one port, {self.fresh_s:.2f} s from fresh ones"
-        )
+        until = "" if self.one_port_again else " (to the end)"
+        kept = f"{self.no_answer_s:.2f} s without an answer from one port{until}"
+        gaps = f"{kept}, {self.fresh_s:.2f} s from fresh ones"
         dialogs = f"{self.established_lost} of {self.established} dialogs"
         lost = f"lost {dialogs}, {self.setup_lost} of {self.setup} calls"
         return f"{self.fault}: {gaps}; whole after {self.whole_s:.0f} s; {lost}"
 
 
-def measure(stack: CloudStack, name: str, workdir: Path, watched_s: float = WATCHED_S) -> Measured:
+def measure(
+    stack: CloudStack, name: str, workdir: Path, watched_s: float = WATCHED_S, calls_stay: bool = True
+) -> Measured:
     """Wait for the stack to be whole, break it, and wait until it is whole again.
 
+    Without ``calls_stay`` nobody calls, and only fresh callers must be answered again.
+
     Raises:
-        AssertionError: it did not answer again, or is not whole in time.
+        AssertionError: callers are not answered again, or it is not whole in time.
     """
     fault = FAULTS[name]
     status = stack.wait_whole(REPLACED_S)
     active = next(one for one in status["replicas"] if one["role"] == fault.role and one.get("active"))
     addresses = {role: str(address) for role, address in status["floating_ips"].items()}
-    with (
-        _probes(fault.role, addresses) as probes,
-        calls_through(stack, addresses["kamailio"], workdir, watched_s) as calls,
-    ):
+    placed = calls_through(stack, addresses["kamailio"], workdir, watched_s) if calls_stay else None
+    with _probes(fault.role, addresses) as probes, placed or contextlib.nullcontext() as calls:
         eventually(lambda: all(one.answered > 20 for one in probes), 20, "the floating IPs answer")
         before = time.monotonic()
         fault.breaks(stack, active)
         time.sleep(max(0.0, before + watched_s - time.monotonic()))
-        answered = [one.answered for one in probes]
+        kept, fresh = probes
+        again = probes if calls_stay else [fresh]
+        answered = [one.answered for one in again]
         eventually(
-            lambda: all(one.answered > count + 5 for one, count in zip(probes, answered, strict=True)),
+            lambda: all(one.answered > count + 5 for one, count in zip(again, answered, strict=True)),
             60,
-            f"the floating IPs answer after {name}",
+            f"the floating IP answers after {name}",
         )
-        established, setup = calls.finish()
+        established, setup = calls.finish() if calls else (None, None)
         stack.wait_gone(active, REPLACED_S)
         stack.wait_whole(REPLACED_S)
         whole = time.monotonic() - before
-        kept, fresh = (one.longest_gap_s() for one in probes)
-    said = "\n".join(one.messages for one in (established, setup) if one.failed)
+        is_answered = kept.silent_s() < watched_s
     return Measured(
         name,
-        kept,
-        fresh,
+        max(kept.longest_gap_s(), kept.silent_s()),
+        is_answered,
+        fresh.longest_gap_s(),
         whole,
-        calls.keeper.calls,
-        established.failed,
-        calls.placer.calls,
-        setup.failed,
-        said,
+        calls.keeper.calls if calls else 0,
+        established.failed if established else 0,
+        calls.placer.calls if calls else 0,
+        setup.failed if setup else 0,
+        "\n".join(one.messages for one in (established, setup) if one and one.failed),
     )
 
 

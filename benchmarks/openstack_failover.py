@@ -1,0 +1,116 @@
+"""What it costs when something breaks in a cloud: real faults on a stack on the lab, callers outside of it.
+
+    python -m benchmarks.openstack_failover [--ways vrrp reassociate] [--faults kamailio-server-killed …]
+                                            [--runs 3] [--json]
+
+Two callers ask the pool's floating IP every 50 ms: one from one port that does not change, as terminals and
+gateways do, and one from a fresh port each time. The longest time without an answer is taken. Each way to
+move a service address has a stack of its own, one after the other: ``vrrp`` (the floating IP stays on the
+service address, which moves between the replicas) and ``reassociate`` (the floating IP is mapped anew by one
+request, as reference systems do). It needs the lab: make openstack-lab.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from tests.e2e.running import ROOT
+from tests.lab.openstack.settings import LabError, read_settings
+from tests.lab.stack.cloud_stack import CloudStack
+from tests.lab.stack.fault_run import FAULTS, Measured, measure
+from tests.lab.stack.making import make_stack, reach
+
+from benchmarks.running import tell
+
+Way = Literal["vrrp", "reassociate"]
+WAYS: tuple[Way, ...] = ("vrrp", "reassociate")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All runs of one fault with one way. Times in seconds."""
+
+    way: str
+    fault: str
+    runs: int
+    one_port_p50_s: float
+    one_port_max_s: float
+    one_port_never: int
+    """In so many runs the caller with one port had no answer until the end of the watch."""
+    fresh_p50_s: float
+    fresh_max_s: float
+    established: int
+    established_lost: int
+
+
+def row_of(way: str, runs: Sequence[Measured]) -> Row:
+    """The row of ``runs``, which are of one fault."""
+    kept, fresh = [run.no_answer_s for run in runs], [run.fresh_s for run in runs]
+    return Row(
+        way,
+        runs[0].fault,
+        len(runs),
+        round(statistics.median(kept), 2),
+        round(max(kept), 2),
+        sum(not run.one_port_again for run in runs),
+        round(statistics.median(fresh), 2),
+        round(max(fresh), 2),
+        sum(run.established for run in runs),
+        sum(run.established_lost for run in runs),
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows for people."""
+    lines = [f"{'way':12} {'fault':24} runs  one port: p50    max  never   fresh: p50    max   dialogs lost"]
+    for row in rows:
+        one_port = f"{row.one_port_p50_s:13.2f} {row.one_port_max_s:6.2f}  {row.one_port_never:5}"
+        fresh = f"{row.fresh_p50_s:12.2f} {row.fresh_max_s:6.2f}"
+        lost = f"{row.established_lost} of {row.established}"
+        lines.append(f"{row.way:12} {row.fault:24} {row.runs:4}  {one_port}   {fresh}   {lost}")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print. Exit code 2: it can't be measured here."""
+    parser = argparse.ArgumentParser(prog="openstack_failover", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    rows: list[Row] = []
+    try:
+        lab = read_settings(os.environ)
+        reach(lab, tell)
+        for way in args.ways:
+            with make_stack(lab, f"bench{way[:4]}", tell, service_addresses=way) as stack:
+                tell(stack.smd("bootstrap", "--foundation"))
+                rows += [_row(stack, way, fault, args.runs) for fault in args.faults]
+    except (LabError, AssertionError, OSError, subprocess.SubprocessError) as e:
+        tell(f"openstack_failover: {e}")
+        return 2
+    print(json.dumps([asdict(row) for row in rows], indent=2) if args.json else table(rows))
+    return 0
+
+
+def _row(stack: CloudStack, way: Way, fault: str, runs: int) -> Row:
+    directory = ROOT / "artifacts" / "bench" / "openstack_failover" / stack.name
+    directory.mkdir(parents=True, exist_ok=True)
+    measured = []
+    for number in range(runs):
+        measured.append(measure(stack, fault, directory, calls_stay=way == "vrrp"))
+        tell(f"{way}, {number + 1} of {runs}: {measured[-1].line()}")
+    return row_of(way, measured)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Makes a stack on the lab, and leaves nothing of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+from sipmediadeploy.images.build import ensure_images, ensure_test_image
+from sipmediadeploy.providers.docker.engine import ensure_engine
+from tests.e2e.running import ROOT
+from tests.lab.openstack.role_images import ensure_role_images
+from tests.lab.openstack.settings import Lab
+from tests.lab.stack.cloud_stack import CloudStack, connect_as
+
+_STACK = """\
+name: {name}
+domain: sip.example.org
+provider: openstack
+openstack:
+  cloud: lab
+  api_from: [{network}]
+  service_addresses: {service_addresses}
+sip: {{trusted: [{network}]}}
+media: {{rtp_timeout_s: 300}}
+pools:
+  gateway: {{min: 2, max: 3, calls: 8}}
+"""
+
+
+def reach(lab: Lab, report: Callable[[str], None]) -> None:
+    """Let this process and the commands that it runs reach the lab, as its ``openrc`` does.
+
+    It has the role images of this checkout then.
+
+    Raises:
+        LabError: it is not up, or an image can't be made.
+    """
+    direct = f"{lab.network},{lab.api_address}"
+    os.environ["OS_CLIENT_CONFIG_FILE"] = str(lab.clouds)
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [direct, os.environ.get(name)]))
+    ensure_engine(report)
+    ensure_role_images(lab, report)
+
+
+@contextlib.contextmanager
+def make_stack(
+    lab: Lab, name: str, report: Callable[[str], None], service_addresses: str = "vrrp"
+) -> Iterator[CloudStack]:
+    """A stack of which there is only the file; what was made of it is removed at the end, unless the variable
+    ``SMD_LAB_KEEP`` is ``yes``.
+
+    Raises:
+        AssertionError: something of that name is there and can't be removed.
+    """
+    engine = ensure_engine(report)
+    ensure_images(engine, report)  # test calls are made by the gateway's
+    stack_file = ROOT / "artifacts" / "openstack" / name / "stack.yaml"
+    stack_file.parent.mkdir(parents=True, exist_ok=True)
+    stack_file.write_text(_STACK.format(name=name, network=lab.network, service_addresses=service_addresses))
+    test_image = ensure_test_image(engine, report)
+    stack = CloudStack(name, stack_file, test_image, lab, connect_as("lab"), connect_as("lab-admin"))
+    stack.smd("down", "--foundation")
+    assert stack.left() == []
+    try:
+        yield stack
+    finally:
+        if os.environ.get("SMD_LAB_KEEP") != "yes":
+            stack.smd("down", "--foundation")
