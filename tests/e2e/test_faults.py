@@ -24,7 +24,7 @@ pools:
 RUNS = 2
 WATCHED_S = 2.0
 SLOW = "agent-stopped"
-"""A replica like that does its work, and is replaced after a minute; others are removed by hand, which is sooner."""
+"""A replica like that does its work, and is replaced after a minute. Others are removed by hand: sooner."""
 ANSWER_S = 5.0
 """Far over what is measured (0.1 to 2 s, benchmarks/failover.py): the machine is busy."""
 MEDIA_S = 10.0
