@@ -61,6 +61,7 @@ def make_stack(
     stack_file.write_text(_STACK.format(name=name, network=lab.network, service_addresses=service_addresses))
     test_image = ensure_test_image(engine, report)
     stack = CloudStack(name, stack_file, test_image, lab, connect_as("lab"), connect_as("lab-admin"))
+    stack.smd("init")  # secrets; the stack file is there
     stack.smd("down", "--foundation")
     assert stack.left() == []
     try:
