@@ -40,6 +40,7 @@ from tests.lab.openstack import host, images, rootfs
 from tests.lab.openstack.settings import PROJECT, Lab, LabError
 
 _COMMIT_PROPERTY = "smd_commit"
+_MADE_FROM_PROPERTY = "smd_lab_made_from"
 _RECIPE = Path(__file__).with_name("server")
 _SIDE_BY_SIDE = 2
 _EXPORT_LIMIT_S = 300
@@ -64,8 +65,9 @@ def ensure_role_images(lab: Lab, report: images.Report, roles: Sequence[Role] = 
         raise LabError(f"the role images can't be made: {reason(e)}") from None
     commit = find_revision(PROJECT, inputs.INPUTS)
     for role in roles:
+        raw = raw_file(lab, role, version)
         properties = {ROLE_PROPERTY: str(role), VERSION_PROPERTY: version, _COMMIT_PROPERTY: commit or "none"}
-        images.upload(lab, report, raw_file(lab, role, version), f"smd-{role}", properties)
+        images.upload(lab, report, raw, f"smd-{role}", {**properties, _MADE_FROM_PROPERTY: raw.name})
     return version
 
 

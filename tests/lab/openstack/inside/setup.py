@@ -79,9 +79,13 @@ def make_cloud(api: Api, cloud: Cloud) -> None:
 def upload_image(api: Api, name: str, content: BinaryIO, **properties: str) -> str:
     """Make a public image of a raw disk's file; older ones of that name go. Its id.
 
-    An image whose upload was interrupted has that name too, and no content: it goes as well.
+    One that has the same ``properties``, which then tell what is in it, is left as it is. An image whose
+    upload was interrupted has that name too, and no content: it goes as well.
     """
     before = api.get("image", "/images", name=name)["images"]
+    for old in before:
+        if properties and old["status"] == "active" and properties.items() <= old.items():
+            return str(old["id"])
     image = {
         "name": name,
         "disk_format": "raw",
