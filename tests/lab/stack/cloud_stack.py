@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sipmediadeploy.cli.errors import CommandError
+from sipmediadeploy.cli.place import Place
+from sipmediadeploy.cli.status import status_data
 from sipmediadeploy.images.build import ensure_images
+from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker.engine import connect
 from sipmediadeploy.providers.docker.labels import image_name
 from sipmediadeploy.providers.openstack import marks
@@ -18,6 +22,8 @@ from sipmediadeploy.stack import Role
 from tests.e2e.running import ROOT, RunningStack, eventually
 from tests.lab.openstack import host, instances
 from tests.lab.openstack.settings import Lab
+
+_ANSWER_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,22 @@ class CloudStack(RunningStack):
             self.floating_ip("kamailio"),
             *others,
         ]
+
+    def status(self) -> dict[str, Any]:
+        """What ``smd status --json`` prints; there is nobody to ask until a scaler leads."""
+        said: list[str] = []
+
+        def answered() -> dict[str, Any] | None:
+            try:
+                return status_data(Place(self.stack_file))
+            except (CommandError, ProviderError) as e:
+                said[:] = [str(e)]
+                return None
+
+        try:
+            return eventually(answered, _ANSWER_S, "the scalers' API answers", every=1)
+        except AssertionError as e:
+            raise AssertionError(f"{e}: {said}") from None
 
     def floating_ip(self, role: str) -> str:
         """The public address of a pool."""
