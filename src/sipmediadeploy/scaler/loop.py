@@ -219,16 +219,14 @@ class Scaler:
         began, observation = time.perf_counter(), self._observe()
         leading = self.lease.leads
         problems: tuple[str, ...] = ()
+        actions: tuple[Action, ...] = ()
         self._underway = ()
         if leading:
             probes = {replica.record.id: replica.probe for replica in observation.replicas}
             underway = self._underway = self._executor.underway(self._read_at, probes, observation.now)
             result = plan(self._target, observation, underway, self._memory)
             self._memory, problems = result.memory, result.problems
-            records = {record.id: record for record in self._records}
-            for action in result.actions if not self.lease.paused else ():
-                others = [r for r in self._records if r.role is action.role and r.id != action.replica_id]
-                self._executor.start(action, records.get(action.replica_id), others)
+            actions = result.actions if not self.lease.paused else ()
         else:
             self._memory = Memory()
         self._problems, lease = problems, self.lease
@@ -244,6 +242,10 @@ class Scaler:
                 self._blind(observation.now),
             )
         )
+        records = {record.id: record for record in self._records}
+        for action in actions:  # after the report: the audit trail tells first who leads, then what he does
+            others = [r for r in self._records if r.role is action.role and r.id != action.replica_id]
+            self._executor.start(action, records.get(action.replica_id), others)
         return observation
 
     def _blind(self, now: float) -> str | None:
