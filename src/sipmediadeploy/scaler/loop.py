@@ -100,7 +100,8 @@ class Scaler:
         """``executor`` makes one that acts by the given authority."""
         self._target = target
         self._provider = provider
-        self.lease = Lease(provider.lease(), target.own_name, self._highest_term, hooks.told)
+        own, store = target.own_name, provider.lease()
+        self.lease = Lease(store, own, self._highest_term, hooks.told, turn=self._turn)
         self._executor = executor(self.lease)
         self._hooks = hooks
         self._problems: tuple[str, ...] = ()
@@ -297,6 +298,12 @@ class Scaler:
         if not self._looked_round or (others and not terms):
             return None
         return max(terms, default=0)
+
+    def _turn(self, holder: str | None) -> int:
+        """How many scalers of lower slots, the ``holder`` left out, there seem to be."""
+        scalers = sorted((r.slot, r.name) for r in self._records if r.role is Role.SCALER and is_running(r))
+        names = [name for _, name in scalers if name != holder]
+        return names.index(self.own_name) if self.own_name in names else len(names)
 
     async def _read_inventory(self) -> None:
         """Begin a reading when one is due and wait for it a little: a slow provider does not stop us."""
