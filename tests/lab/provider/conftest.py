@@ -21,7 +21,7 @@ from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service, read_credentials
 from sipmediadeploy.providers.openstack.ensure import ensure_foundation, remove_foundation
-from sipmediadeploy.providers.openstack.lease import REQUEST_TIMEOUT_S, TIMEOUT_S, OpenStackLeaseStore
+from sipmediadeploy.providers.openstack.lease import REQUEST_TIMEOUT_S, OpenStackLeaseStore
 from sipmediadeploy.providers.openstack.leftovers import remove_stack
 from sipmediadeploy.providers.openstack.provider import OpenStackProvider, make_provider
 from sipmediadeploy.scaler.documents import make_document
@@ -53,7 +53,7 @@ class Lab:
     def lease_store(self, patience: float = 20.0) -> OpenStackLeaseStore:
         """With a connection of its own; with ``patience`` what is proved does not depend on speed."""
         cloud = Cloud(lambda: self.credentials, REQUEST_TIMEOUT_S * patience)
-        return OpenStackLeaseStore(self.stack.name, cloud, TIMEOUT_S * patience)
+        return OpenStackLeaseStore(self.stack.name, cloud, patience)
 
     def document(self, role: Role, slot: int, number: int | None = None) -> ReplicaDocument:
         """The document of a replica."""
