@@ -31,6 +31,8 @@ from sipmediadeploy.stack import Limits, Role, Stack, parse_stack
 SUBNET = IPv4Network("10.88.0.0/24")
 IMAGE = os.environ.get("SMD_LAB_IMAGE", "busybox")
 FLAVOR = os.environ.get("SMD_LAB_FLAVOR", "tiny")
+VERSION = "v1"
+"""Of the images, for the provider: the busybox that is there has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Lab:
         changed = self.stack.model_copy(
             update={"openstack": self.stack.openstack.model_copy(update=settings)}
         )
-        return make_provider(changed, "v1", Secrets(master="m" * 43, cloud=self.credentials))
+        return make_provider(changed, VERSION, Secrets(master="m" * 43, cloud=self.credentials))
 
     def lease_store(self, patience: float = 20.0) -> OpenStackLeaseStore:
         """With a connection of its own; with ``patience`` what is proved does not depend on speed."""
@@ -58,7 +60,7 @@ class Lab:
     def document(self, role: Role, slot: int, number: int | None = None) -> ReplicaDocument:
         """The document of a replica."""
         name = f"{self.stack.name}-{role}-{slot if number is None else number}"
-        return make_document(self.stack, SUBNET, Secrets(master="m" * 43), "v1", role, slot, name)
+        return make_document(self.stack, SUBNET, Secrets(master="m" * 43), VERSION, role, slot, name)
 
     def limits(self, role: Role) -> Limits:
         """Its limits."""
