@@ -84,18 +84,16 @@ def remove_server(cloud: Cloud, stack: str, id_: str) -> None:
 def undo(cloud: Cloud, stack: str, name: str, created: str) -> bool:
     """Remove all of a creation that failed; ``created`` tells its server from others of its name.
 
-    Never raises; whether it could be done. If not, something may be left (:func:`remove_half`).
+    Never raises; whether it could be done. If not, something may be left (:func:`remove_half`). A port
+    stays when it is not known whether there is a server: Nova is slow to say to whom a port belongs.
     """
-    done = False
     with contextlib.suppress(ProviderError):
         for server in servers(cloud, stack):
             marked = server["metadata"]
             if (marked.get(marks.NAME), marked.get(marks.CREATED)) == (name, created):
                 remove_server(cloud, stack, str(server["id"]))
-        done = True
-    with contextlib.suppress(ProviderError):
         _remove_ports(cloud, stack, _loose_ports(cloud, stack, name))
-        return done
+        return True
     return False
 
 

@@ -289,6 +289,14 @@ async def test_what_could_not_be_removed_while_the_cloud_was_away_is_not_in_the_
     assert len(trial.cloud.things["ports"]) == 1
 
 
+async def test_the_port_stays_of_a_server_of_which_it_is_not_known_whether_it_is_there(trial: Trial) -> None:
+    trial.cloud.faults.append(Fault(SERVERS, 502))
+    trial.cloud.faults.append(Fault("GET .*/servers/detail", 503))
+    with pytest.raises(errors.Unavailable):
+        await trial.provider().create(trial.document(Role.GATEWAY), LIMITS)
+    assert trial.cloud.made("DELETE .*/ports/.*") == []
+
+
 async def test_a_server_that_came_up_although_its_creation_failed_is_left_alone(trial: Trial) -> None:
     provider = trial.provider()
     trial.cloud.faults.append(Fault(SERVERS, 502, done_anyway=True))
