@@ -31,6 +31,8 @@ from sipmediadeploy.stack import Limits, Role, Stack, parse_stack
 SUBNET = IPv4Network("10.88.0.0/24")
 IMAGE = os.environ.get("SMD_LAB_IMAGE", "busybox")
 FLAVOR = os.environ.get("SMD_LAB_FLAVOR", "tiny")
+PATIENCE = float(os.environ.get("SMD_LAB_PATIENCE", "1"))
+"""Time limits, and the lease's times, are multiplied by it: for a lab whose machine is busy otherwise."""
 VERSION = "v1"
 """Of the images, for the provider: the busybox that is there has none."""
 

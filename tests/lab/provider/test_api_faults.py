@@ -22,7 +22,7 @@ from sipmediadeploy.providers.openstack.provider import OpenStackProvider, make_
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.stack import Limits, Role, Stack, parse_stack
 from tests.lab.fault_proxy import Fault
-from tests.lab.provider.conftest import SUBNET, VERSION, Lab
+from tests.lab.provider.conftest import PATIENCE, SUBNET, VERSION, Lab
 from tests.lab.provider.scalers import MASTER, Pulse, ReadyAgents, Running, leads_doubly, scaling
 from tests.waiting import until, until_async
 
@@ -38,8 +38,8 @@ QUOTA_OF_NEUTRON = (
     '{"NeutronError": {"type": "OverQuota", "message": "Quota exceeded for resources: '
     '[\'port\'].", "detail": ""}}'
 )
-AT_ONCE_S = 45.0
-"""A server is built by then, on a machine that does other things too."""
+AT_ONCE_S = 45.0 * PATIENCE
+"""A server is built by then."""
 
 
 @dataclass(frozen=True, slots=True)
