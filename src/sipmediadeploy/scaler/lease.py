@@ -27,10 +27,20 @@ class LeaseTiming:
     """Times ``duration``: how long a new holder waits when it can't know that the old one has stopped."""
     yielding: float = 10.0
     """So long a scaler that has handed the lease over lets others take it."""
+    turn: float = 0.5
+    """So much later each next scaler tries to take the lease: those that try at one time slow each other
+    down. One that has tried in vain waits twice as long each time."""
+    longest_turn: float = 5.0
 
 
 Told = Callable[[str], None]
 """Told what has happened, in an operator's words."""
+Turn = Callable[[str | None], int]
+"""How many scalers come before this one when somebody must follow the given holder."""
+
+
+def _first(_holder: str | None) -> int:
+    return 0
 
 
 class Lease:
@@ -43,21 +53,28 @@ class Lease:
         highest_term: Callable[[], int | None],
         told: Told,
         timing: LeaseTiming | None = None,
+        turn: Turn = _first,
     ) -> None:
         """``highest_term`` is the highest that any agent has told of; None: they have not all been asked,
-        and the lease is not taken yet.
+        and the lease is not taken yet. ``turn`` need not be right: it only keeps scalers out of each
+        other's way.
         """
         self._store = store
         self._holder = holder
         self._highest_term = highest_term
         self._told = told
         self._timing = timing or LeaseTiming()
+        self._turn = turn
         self._mine: LeaseRecord | None = None
         self._from = 0.0
         self._until = 0.0
         self._other: LeaseRecord | None = None
         self._highest_read = 0
-        self._unchanged_since = 0.0
+        self._unchanged_since: float | None = None
+        """Since when ``_other`` is what was read; None: nothing was, since this scaler had the lease."""
+        self._tries = 0
+        """How often it tried in vain to follow ``_other``."""
+        self._try_at = 0.0
         self._yield_until = 0.0
         self._error: str | None = None
         self._paused = False
@@ -95,7 +112,9 @@ class Lease:
                 self._trouble(None)
             except ProviderError as e:
                 self._trouble(str(e))
-            period = self._timing.renew if self._mine is not None else self._timing.look
+            # Those who would come late anyway need not look as often: a small cloud is kept busy by reading.
+            look = self._timing.look * (1 + self._behind() / 2)
+            period = self._timing.renew if self._mine is not None else look
             try:
                 async with asyncio.timeout(max(began + period - _now(), 0.05)):
                     await stop.wait()
@@ -174,22 +193,38 @@ class Lease:
     async def _look(self) -> None:
         record = await self._store.read()
         now = _now()
-        if record is None or self._other is None or record != self._other:
+        if self._unchanged_since is None or record != self._other:
             self._other, self._unchanged_since = record, now
+            self._tries, self._try_at = 0, 0.0
         if record is not None:
             self._paused = record.mark.paused
             self._highest_read = max(self._highest_read, record.term)
         if self._highest_term() is None or now < self._yield_until:
             return
+        turn, held = self._behind() * self._timing.turn, record is not None and not record.mark.released
+        due = self._unchanged_since + turn + (self._timing.duration if held else 0.0)
+        if now < max(due, self._try_at):
+            return
+        try:
+            await self._follow(record)
+        finally:
+            pause = (turn + self._timing.turn) * 2.0 ** min(self._tries, 8)
+            self._tries += 1
+            self._try_at = _now() + min(pause, self._timing.longest_turn)
+
+    async def _follow(self, record: LeaseRecord | None) -> None:
+        """Take the lease in place of ``record``, which is the holder's no more."""
         if record is None:
             await self._take(sure=False)
-        elif record.mark.released:
-            if await self._store.delete(record.id):
-                await self._take(sure=True)
-        elif now - self._unchanged_since >= self._timing.duration:
+            return
+        sure = record.mark.released
+        if not sure and not self._tries:
             self._told(f"{record.holder} has not renewed the lease for {self._timing.duration:g} s")
-            if await self._store.delete(record.id):
-                await self._take(sure=False)
+        if await self._store.delete(record.id):
+            await self._take(sure=sure)
+
+    def _behind(self) -> int:
+        return self._turn(self._other.holder if self._other is not None else None)
 
     async def _take(self, *, sure: bool) -> None:
         """Make the own record; ``sure``: the old holder has stopped, for it said so."""
@@ -199,7 +234,7 @@ class Lease:
             mine = await self._store.create(self._holder, term, Mark(paused=self._paused))
         except LeaseTaken:
             return
-        self._mine, self._other, self._highest_read = mine, None, term
+        self._mine, self._other, self._unchanged_since, self._highest_read = mine, None, None, term
         self._until = sent + self._timing.duration
         self._from = sent if sure else _now() + self._timing.settle * self._timing.duration
         self._told(f"has the lease, term {term}")

@@ -101,7 +101,8 @@ class Scaler:
         """``executor`` makes one that acts by the given authority."""
         self._target = target
         self._provider = provider
-        self.lease = Lease(provider.lease(), target.own_name, self._highest_term, hooks.told)
+        own, store = target.own_name, provider.lease()
+        self.lease = Lease(store, own, self._highest_term, hooks.told, turn=self._turn)
         self._executor = executor(self.lease)
         self._hooks = hooks
         self._problems: tuple[Problem, ...] = ()
@@ -220,16 +221,14 @@ class Scaler:
         began, observation = time.perf_counter(), self._observe()
         leading = self.lease.leads
         problems: tuple[Problem, ...] = ()
+        actions: tuple[Action, ...] = ()
         self._underway = ()
         if leading:
             probes = {replica.record.id: replica.probe for replica in observation.replicas}
             underway = self._underway = self._executor.underway(self._read_at, probes, observation.now)
             result = plan(self._target, observation, underway, self._memory)
             self._memory, problems = result.memory, result.problems
-            records = {record.id: record for record in self._records}
-            for action in result.actions if not self.lease.paused else ():
-                others = [r for r in self._records if r.role is action.role and r.id != action.replica_id]
-                self._executor.start(action, records.get(action.replica_id), others)
+            actions = result.actions if not self.lease.paused else ()
         else:
             self._memory = Memory()
         self._problems, lease = problems, self.lease
@@ -245,6 +244,10 @@ class Scaler:
                 self._blind(observation.now),
             )
         )
+        records = {record.id: record for record in self._records}
+        for action in actions:  # after the report: the audit trail tells first who leads, then what he does
+            others = [r for r in self._records if r.role is action.role and r.id != action.replica_id]
+            self._executor.start(action, records.get(action.replica_id), others)
         return observation
 
     def _blind(self, now: float) -> str | None:
@@ -296,6 +299,12 @@ class Scaler:
         if not self._looked_round or (others and not terms):
             return None
         return max(terms, default=0)
+
+    def _turn(self, holder: str | None) -> int:
+        """How many scalers of lower slots, the ``holder`` left out, there seem to be."""
+        scalers = sorted((r.slot, r.name) for r in self._records if r.role is Role.SCALER and is_running(r))
+        names = [name for _, name in scalers if name != holder]
+        return names.index(self.own_name) if self.own_name in names else len(names)
 
     async def _read_inventory(self) -> None:
         """Begin a reading when one is due and wait for it a little: a slow provider does not stop us."""

@@ -21,7 +21,7 @@ from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service, read_credentials
 from sipmediadeploy.providers.openstack.ensure import ensure_foundation, remove_foundation
-from sipmediadeploy.providers.openstack.lease import REQUEST_TIMEOUT_S, TIMEOUT_S, OpenStackLeaseStore
+from sipmediadeploy.providers.openstack.lease import REQUEST_TIMEOUT_S, OpenStackLeaseStore
 from sipmediadeploy.providers.openstack.leftovers import remove_stack
 from sipmediadeploy.providers.openstack.provider import OpenStackProvider, make_provider
 from sipmediadeploy.scaler.documents import make_document
@@ -31,6 +31,10 @@ from sipmediadeploy.stack import Limits, Role, Stack, parse_stack
 SUBNET = IPv4Network("10.88.0.0/24")
 IMAGE = os.environ.get("SMD_LAB_IMAGE", "busybox")
 FLAVOR = os.environ.get("SMD_LAB_FLAVOR", "tiny")
+PATIENCE = float(os.environ.get("SMD_LAB_PATIENCE", "1"))
+"""Time limits, and the lease's times, are multiplied by it: for a lab whose machine is busy otherwise."""
+VERSION = "v1"
+"""Of the images, for the provider: the busybox that is there has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +52,17 @@ class Lab:
         changed = self.stack.model_copy(
             update={"openstack": self.stack.openstack.model_copy(update=settings)}
         )
-        return make_provider(changed, "v1", Secrets(master="m" * 43, cloud=self.credentials))
+        return make_provider(changed, VERSION, Secrets(master="m" * 43, cloud=self.credentials))
 
     def lease_store(self, patience: float = 20.0) -> OpenStackLeaseStore:
         """With a connection of its own; with ``patience`` what is proved does not depend on speed."""
         cloud = Cloud(lambda: self.credentials, REQUEST_TIMEOUT_S * patience)
-        return OpenStackLeaseStore(self.stack.name, cloud, TIMEOUT_S * patience)
+        return OpenStackLeaseStore(self.stack.name, cloud, patience)
 
     def document(self, role: Role, slot: int, number: int | None = None) -> ReplicaDocument:
         """The document of a replica."""
         name = f"{self.stack.name}-{role}-{slot if number is None else number}"
-        return make_document(self.stack, SUBNET, Secrets(master="m" * 43), "v1", role, slot, name)
+        return make_document(self.stack, SUBNET, Secrets(master="m" * 43), VERSION, role, slot, name)
 
     def limits(self, role: Role) -> Limits:
         """Its limits."""

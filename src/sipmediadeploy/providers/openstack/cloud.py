@@ -88,17 +88,19 @@ class Cloud:
         """One thing; ``what`` is being done, for errors."""
         return self._request(what, service, "GET", path, params=params)
 
-    def post(self, what: str, service: Service, path: str, body: Body) -> Body:
-        """Make something."""
-        return self._request(what, service, "POST", path, json=body)
+    def post(
+        self, what: str, service: Service, path: str, body: Body, timeout_s: float | None = None
+    ) -> Body:
+        """Make something; ``timeout_s``: in place of the connection's."""
+        return self._request(what, service, "POST", path, json=body, timeout=timeout_s or self._timeout_s)
 
     def put(self, what: str, service: Service, path: str, body: Body) -> Body:
         """Change something."""
         return self._request(what, service, "PUT", path, json=body)
 
-    def delete(self, what: str, service: Service, path: str) -> None:
-        """Remove something."""
-        self._request(what, service, "DELETE", path)
+    def delete(self, what: str, service: Service, path: str, timeout_s: float | None = None) -> None:
+        """Remove something; ``timeout_s``: in place of the connection's."""
+        self._request(what, service, "DELETE", path, timeout=timeout_s or self._timeout_s)
 
     def all(
         self, what: str, service: Service, path: str, key: str, params: Mapping[str, Any] | None = None

@@ -9,7 +9,9 @@ way, the *claim* (``docs/decisions/0110-openstack-marks-and-lease.md``).
 
 from __future__ import annotations
 
+import contextlib
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -21,10 +23,15 @@ from typing import TypeVar
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.lease import LeaseGone, LeaseRecord, LeaseTaken, Mark
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, in_thread
-from sipmediadeploy.providers.openstack.errors import Conflict, Missing
+from sipmediadeploy.providers.openstack.errors import Conflict, Missing, Unavailable
 
 REQUEST_TIMEOUT_S = 2.5
-TIMEOUT_S = 6.0
+"""For a reading or a renewal: one that takes longer is of no use."""
+_MAKE_TIMEOUT_S = 8.0
+"""For a creation or a deletion: who does not wait for it does not know what he has left behind."""
+_TIMEOUT_S = 6.0
+_TAKE_TIMEOUT_S = 20.0
+"""For a whole method: those that read or renew, and those that create or delete."""
 STALE_CLAIM_S = 10.0
 """A claim that has been there for so long belongs to a scaler that died while it deleted a record."""
 
@@ -78,11 +85,11 @@ def read_record(stack: str, port: Body) -> LeaseRecord:
 class OpenStackLeaseStore:
     """Implements ``providers.lease.LeaseStore`` for one stack."""
 
-    def __init__(self, stack: str, cloud: Cloud, timeout_s: float = TIMEOUT_S) -> None:
-        """``cloud``: a connection with a short time limit for each request; ``timeout_s``: for a whole
-        method.
+    def __init__(self, stack: str, cloud: Cloud, patience: float = 1.0) -> None:
+        """``cloud``: a connection with a short time limit for each request. All other time limits are
+        multiplied by ``patience``.
         """
-        self._timeout_s = timeout_s
+        self._patience = patience
         self._stack = stack
         self._cloud = cloud
         self._what = f"lease of stack {stack}"
@@ -91,25 +98,27 @@ class OpenStackLeaseStore:
         self._known: dict[str, tuple[str, int]] = {}
         """By record: holder and term, which stay, while a change writes the whole description."""
         self._claim_seen: tuple[str, float] = ("", 0.0)
+        self._lost_claims: set[str] = set()
+        """Of these it is not known whether the cloud has made them."""
 
     async def read(self) -> LeaseRecord | None:
         """See ``LeaseStore.read``."""
-        return await self._run("reading", self._read)
+        return await self._run("reading", _TIMEOUT_S, self._read)
 
     async def create(self, holder: str, term: int, mark: Mark) -> LeaseRecord:
         """See ``LeaseStore.create``."""
-        return await self._run("creating", lambda: self._create(holder, term, mark))
+        return await self._run("creating", _TAKE_TIMEOUT_S, lambda: self._create(holder, term, mark))
 
     async def change(self, record_id: str, mark: Mark) -> None:
         """See ``LeaseStore.change``."""
-        await self._run("renewing", lambda: self._change(record_id, mark))
+        await self._run("renewing", _TIMEOUT_S, lambda: self._change(record_id, mark))
 
     async def delete(self, record_id: str) -> bool:
         """See ``LeaseStore.delete``."""
-        return await self._run("deleting", lambda: self._delete(record_id))
+        return await self._run("deleting", _TAKE_TIMEOUT_S, lambda: self._delete(record_id))
 
-    async def _run(self, what: str, call: Callable[[], T]) -> T:
-        return await in_thread(f"{what} the {self._what}", self._timeout_s, call, _threads)
+    async def _run(self, what: str, limit_s: float, call: Callable[[], T]) -> T:
+        return await in_thread(f"{what} the {self._what}", limit_s * self._patience, call, _threads)
 
     def _read(self) -> LeaseRecord | None:
         port = self._port_at(self._find_net().record)
@@ -134,19 +143,50 @@ class OpenStackLeaseStore:
             raise LeaseGone(record_id) from None
 
     def _delete(self, record_id: str) -> bool:
-        net, what = self._find_net(), f"deleting the {self._what}"
-        try:
-            claim = self._take(net.claim, f"smd lease stack={self._stack} claim on {record_id}")
-        except Conflict:
-            self._remove_stale_claim(net)
+        claim = self._claim(record_id)
+        if claim is None:
             return False
         try:
-            self._cloud.delete(what, "network", f"/ports/{record_id}")
+            self._remove(record_id)
         except Missing:
             return False
         finally:
-            self._remove_claim(str(claim["id"]))
+            with contextlib.suppress(ProviderError):  # it is stale before long, and then somebody removes it
+                self._remove(claim)
         return True
+
+    def _claim(self, record_id: str) -> str | None:
+        """The id of a claim on the record; None: somebody else has one."""
+        net = self._find_net()
+        # To be told so by a creation costs the cloud ten times as much.
+        there = self._port_at(net.claim)
+        if there is not None:
+            return self._found_claim(there)
+        text = f"smd lease stack={self._stack} claim on {record_id} {secrets.token_hex(4)}"
+        try:
+            return str(self._take(net.claim, text)["id"])
+        except Conflict:
+            return None
+        except Unavailable:
+            with self._lock:
+                self._lost_claims.add(text)
+            raise
+
+    def _found_claim(self, port: Body) -> str | None:
+        """A claim that was there: the id if its creation was this store's, whose answer was lost."""
+        text, id_ = str(port.get("description")), str(port["id"])
+        with self._lock:
+            if text in self._lost_claims:
+                self._lost_claims.remove(text)
+                return id_
+            seen, since = self._claim_seen
+            if seen != id_:
+                self._claim_seen = id_, time.monotonic()
+                return None
+        if time.monotonic() - since >= STALE_CLAIM_S:
+            with contextlib.suppress(ProviderError):
+                self._remove(id_)
+        return None
 
     def _take(self, address: IPv4Address, description: str) -> Body:
         net = self._find_net()
@@ -156,26 +196,13 @@ class OpenStackLeaseStore:
             "network_id": net.network,
             "fixed_ips": [{"subnet_id": net.subnet, "ip_address": str(address)}],
         }
-        made: Body = self._cloud.post(f"creating the {self._what}", "network", "/ports", {"port": port})[
-            "port"
-        ]
+        what, limit_s = f"creating the {self._what}", _MAKE_TIMEOUT_S * self._patience
+        made: Body = self._cloud.post(what, "network", "/ports", {"port": port}, limit_s)["port"]
         return made
 
-    def _remove_stale_claim(self, net: _Net) -> None:
-        port = self._port_at(net.claim)
-        if port is None:
-            return
-        id_, since = self._claim_seen
-        if id_ != port["id"]:
-            self._claim_seen = str(port["id"]), time.monotonic()
-        elif time.monotonic() - since >= STALE_CLAIM_S:
-            self._remove_claim(id_)
-
-    def _remove_claim(self, id_: str) -> None:
-        try:
-            self._cloud.delete(f"deleting the {self._what}", "network", f"/ports/{id_}")
-        except ProviderError:
-            pass  # it is stale before long, and then somebody removes it
+    def _remove(self, id_: str) -> None:
+        what, limit_s = f"deleting the {self._what}", _MAKE_TIMEOUT_S * self._patience
+        self._cloud.delete(what, "network", f"/ports/{id_}", limit_s)
 
     def _port_at(self, address: IPv4Address) -> Body | None:
         net = self._find_net()

@@ -81,17 +81,29 @@ def remove_server(cloud: Cloud, stack: str, id_: str) -> None:
     _remove_ports(cloud, stack, ports)
 
 
-def undo(cloud: Cloud, stack: str, name: str, created: str) -> None:
+def undo(cloud: Cloud, stack: str, name: str, created: str) -> bool:
     """Remove all of a creation that failed; ``created`` tells its server from others of its name.
 
-    Never raises: what can't be removed now is swept up later.
+    Never raises; whether it could be done. If not, something may be left (:func:`remove_half`). A port
+    stays when it is not known whether there is a server: Nova is slow to say to whom a port belongs.
     """
     with contextlib.suppress(ProviderError):
         for server in servers(cloud, stack):
             marked = server["metadata"]
             if (marked.get(marks.NAME), marked.get(marks.CREATED)) == (name, created):
                 remove_server(cloud, stack, str(server["id"]))
-    with contextlib.suppress(ProviderError):
+        _remove_ports(cloud, stack, _loose_ports(cloud, stack, name))
+        return True
+    return False
+
+
+def remove_half(cloud: Cloud, stack: str, name: str) -> None:
+    """Remove the ports of a creation that failed a while ago; with a server it is a replica like others.
+
+    Raises:
+        ProviderError: they could not be removed.
+    """
+    if all(server["metadata"].get(marks.NAME) != name for server in servers(cloud, stack)):
         _remove_ports(cloud, stack, _loose_ports(cloud, stack, name))
 
 

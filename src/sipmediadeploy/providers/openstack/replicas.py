@@ -44,6 +44,8 @@ class Replicas:
         self.addresses = ServiceAddresses(cloud, self.lookup, stack, self._vrrp)
         self._lock = threading.Lock()
         self._making: set[str] = set()
+        self._halves: set[str] = set()
+        """Names of creations that failed while what they had made could not be removed."""
         self._groups = threading.Lock()
         self._swept_at = float("-inf")
 
@@ -57,6 +59,7 @@ class Replicas:
         if document.stack != self._stack:
             raise ProviderError(f"replica {document.name} is of stack {document.stack}, not of {self._stack}")
         with self._under_way(document.name):
+            self._remove_halves(document.name)
             self.sweep()
             marked = marks.metadata(document, self._version, zone, time.time())
             try:
@@ -64,7 +67,9 @@ class Replicas:
             except BaseException as e:
                 if isinstance(e, ProviderError):
                     self.lookup.forget()  # an image or a network may have been replaced
-                leftovers.undo(self._cloud, self._stack, document.name, marked[marks.CREATED])
+                if not leftovers.undo(self._cloud, self._stack, document.name, marked[marks.CREATED]):
+                    with self._lock:
+                        self._halves.add(document.name)
                 raise
 
     def delete(self, replica_id: str) -> None:
@@ -83,6 +88,16 @@ class Replicas:
             making = frozenset(self._making)
         with contextlib.suppress(ProviderError):
             leftovers.sweep(self._cloud, self._stack, making, time.time())
+
+    def _remove_halves(self, name: str) -> None:
+        """Remove what failed creations left when the cloud was away; ``name`` is about to be made."""
+        with self._lock:
+            names = self._halves - (self._making - {name})
+        for half in names:
+            with contextlib.suppress(ProviderError):
+                leftovers.remove_half(self._cloud, self._stack, half)
+                with self._lock:
+                    self._halves.discard(half)
 
     def _make(self, document: ReplicaDocument, limits: Limits, marked: dict[str, str]) -> ReplicaRecord:
         role, what = document.role, f"replica {document.name}"

@@ -51,6 +51,27 @@ async def test_a_claim_of_a_scaler_that_died_goes_after_a_while(
     assert trial.cloud.things["ports"] == []
 
 
+async def test_who_finds_a_claim_does_not_burden_the_cloud_with_another(trial: Trial) -> None:
+    store, other = trial.provider().lease(), trial.provider().lease()
+    made = await store.create("a", 1, Mark())
+    (port,) = trial.cloud.things["ports"]
+    fixed = [{"ip_address": "192.0.2.2"}]
+    trial.cloud.add("ports", name="c", description="", network_id=port["network_id"], fixed_ips=fixed)
+    assert not await other.delete(made.id)
+    assert len(trial.cloud.made("POST .*/ports")) == 1
+
+
+async def test_a_claim_whose_answer_was_lost_is_known_again(trial: Trial) -> None:
+    store, other = trial.provider().lease(), trial.provider().lease()
+    made = await store.create("a", 1, Mark())
+    trial.cloud.faults.append(Fault("POST .*/ports", 504, done_anyway=True))
+    with pytest.raises(Unavailable):
+        await store.delete(made.id)
+    assert not await other.delete(made.id), "it is another's claim, and not old"
+    assert await store.delete(made.id)
+    assert trial.cloud.things["ports"] == []
+
+
 @pytest.mark.parametrize("count", [0, 2])
 async def test_it_needs_exactly_one_network_and_makes_none(trial: Trial, count: int) -> None:
     networks = trial.cloud.things["networks"]

@@ -275,6 +275,40 @@ async def test_a_server_whose_answer_was_lost_is_removed(trial: Trial) -> None:
     assert left(trial) == []
 
 
+async def test_what_could_not_be_removed_while_the_cloud_was_away_is_not_in_the_way_afterwards(
+    trial: Trial,
+) -> None:
+    provider, document = trial.provider(), trial.document(Role.GATEWAY)
+    trial.cloud.faults.append(Fault(SERVERS, 503))
+    trial.cloud.faults.append(Fault("GET .*/(servers/detail|ports)", 503, times=3))
+    with pytest.raises(errors.Unavailable):
+        await provider.create(document, LIMITS)
+    trial.cloud.faults.clear()
+    assert len(trial.cloud.things["ports"]) == 1
+    await provider.create(document, LIMITS)
+    assert len(trial.cloud.things["ports"]) == 1
+
+
+async def test_the_port_stays_of_a_server_of_which_it_is_not_known_whether_it_is_there(trial: Trial) -> None:
+    trial.cloud.faults.append(Fault(SERVERS, 502))
+    trial.cloud.faults.append(Fault("GET .*/servers/detail", 503))
+    with pytest.raises(errors.Unavailable):
+        await trial.provider().create(trial.document(Role.GATEWAY), LIMITS)
+    assert trial.cloud.made("DELETE .*/ports/.*") == []
+
+
+async def test_a_server_that_came_up_although_its_creation_failed_is_left_alone(trial: Trial) -> None:
+    provider = trial.provider()
+    trial.cloud.faults.append(Fault(SERVERS, 502, done_anyway=True))
+    trial.cloud.faults.append(Fault("GET .*/(servers/detail|ports)", 503, times=3))
+    with pytest.raises(errors.Unavailable):
+        await provider.create(trial.document(Role.GATEWAY), LIMITS)
+    trial.cloud.faults.clear()
+    await provider.create(trial.document(Role.GATEWAY, 1), LIMITS)
+    assert len(await provider.inventory()) == 2
+    assert len(trial.cloud.things["ports"]) == 2
+
+
 @pytest.mark.parametrize(
     ("settings", "removed", "words"),
     [
