@@ -70,7 +70,7 @@ def findings(stack: Stack, needs: Sequence[Need], survey: Survey | ProviderError
         *_images(settings, needs, survey),
         *_flavors(needs, survey),
         _external(stack, needs, survey),
-        *_network(survey),
+        *_network(settings, survey),
         _lease(stack, survey),
         *_groups(stack, needs, survey),
         _address_pairs(settings, survey),
@@ -168,12 +168,14 @@ def _external(stack: Stack, needs: Sequence[Need], survey: Survey) -> Finding:
     return ok(what, f"is there, {external.free} addresses are free; {more} more are needed at most")
 
 
-def _network(survey: Survey) -> list[Finding]:
+def _network(settings: OpenStack, survey: Survey) -> list[Finding]:
     what, network = "network", survey.network
     if isinstance(network, ProviderError):
         return [judged(what, network)]
     if network.networks == 0:
         return [warning(what, "not there yet", MADE_BY, by_deploy=True)]
+    if not network.subnets and settings.network is None:  # what makes it was interrupted
+        return [problem(what, "it has no subnet yet", MADE_BY, by_deploy=True)]
     subnet = survey.subnet
     if subnet is None or subnet.prefixlen != 24:
         ranges = listed([str(one["cidr"]) for one in network.subnets]) or "no subnet"
@@ -198,6 +200,8 @@ def _lease(stack: Stack, survey: Survey) -> Finding:
     if lease.networks > 1:
         todo = "remove all but one: with two of them there would be two leaders"
         return problem(what, f"there are {lease.networks} networks {name}", todo)
+    if not lease.subnets:
+        return problem(what, "it has no subnet yet", MADE_BY, by_deploy=True)
     if len(lease.subnets) != 1 or IPv4Network(lease.subnets[0]["cidr"]).prefixlen > 29:
         todo = "give it one subnet, a /29, with no DHCP and no gateway"
         return problem(what, f"{name} has {len(lease.subnets)} subnets, or one that is too small", todo)
