@@ -19,12 +19,12 @@ from sipmediadeploy.stack import Stack, load_stack
 _ROUNDS = 3
 
 
-def bootstrap(place: Place, foundation: bool) -> None:
-    """See to it that a scaler of the present version runs. Safe to repeat.
+def bootstrap(place: Place, foundation: bool, report: Callable[[str], None] | None = None) -> None:
+    """See to it that a scaler of the present version runs, and ``report`` what is done. Safe to repeat.
 
     With ``foundation`` networks, router and security groups are made as well, where Terraform does not.
     """
-    stack, report = load_stack(place.stack_file), timed_report()
+    stack, report = load_stack(place.stack_file), report or timed_report()
     if stack.openstack is None:
         raise CommandError(
             f"smd bootstrap is for stacks on OpenStack; {stack.name} is for {stack.provider}: smd up"
@@ -40,7 +40,7 @@ def bootstrap(place: Place, foundation: bool) -> None:
             asyncio.run(ensure_scaler(Running(stack, secrets, subnet, version, provider), report))
     finally:
         provider.close()
-    print(f"A scaler of the stack {stack.name} is there, and makes what is missing.")
+    report(f"a scaler of the stack {stack.name} is there, and makes what is missing")
 
 
 def remove(place: Place, stack: Stack, foundation: bool) -> None:

@@ -22,9 +22,18 @@ def config(place: Place, as_json: bool) -> None:
     """Print the effective stack; as JSON, for Terraform, with what it stands on."""
     stack = load_stack(place.stack_file)
     if as_json:
-        print(json.dumps(effective(stack) | described_foundation(stack), indent=2))
+        print(as_json_text(stack))
     else:
         print(yaml.safe_dump(effective(stack), sort_keys=False), end="")
+
+
+def as_json_text(stack: Stack) -> str:
+    """What Terraform reads: the effective stack, and what it stands on.
+
+    Raises:
+        ProviderError: see :func:`described_foundation`.
+    """
+    return json.dumps(effective(stack) | described_foundation(stack), indent=2)
 
 
 def effective(stack: Stack) -> dict[str, object]:

@@ -26,7 +26,7 @@ def doctor(place: Place, as_json: bool) -> int:
     started = time.monotonic()
     stack = load_stack(place.stack_file)
     version = images_version(project_root()) if stack.openstack is not None else ""
-    found = asyncio.run(_look(stack, version))
+    found = asyncio.run(look(stack, version))
     in_the_way = any(one.level is Level.PROBLEM for one in found)
     if as_json:
         print(json.dumps(as_data(stack.name, found), indent=2))
@@ -63,13 +63,23 @@ def summary(stack: str, found: list[Finding]) -> str:
 def as_data(stack: str, found: list[Finding]) -> dict[str, object]:
     """The findings for ``--json``. Pure."""
     rows = [
-        {"level": str(one.level), "what": one.what, "found": one.found, "todo": one.todo} for one in found
+        {
+            "level": str(one.level),
+            "what": one.what,
+            "found": one.found,
+            "todo": one.todo,
+            "by_deploy": one.by_deploy,
+        }
+        for one in found
     ]
     return {"stack": stack, "ok": all(one.level is not Level.PROBLEM for one in found), "findings": rows}
 
 
-async def _look(stack: Stack, version: str) -> list[Finding]:
-    """Everything is looked at side by side; only the domain is compared when the address is known."""
+async def look(stack: Stack, version: str) -> list[Finding]:
+    """All that a deployment needs, with images of ``version``.
+
+    Everything is looked at side by side; only the domain is compared when the address is known.
+    """
     async with asyncio.TaskGroup() as tasks:
         provider = tasks.create_task(_provider(stack, version))
         platform = tasks.create_task(doctor_conference.look(stack.conference))

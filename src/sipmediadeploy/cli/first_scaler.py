@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 
 from sipmediadeploy.cli.stackrun import Running
-from sipmediadeploy.providers.base import Life, ReplicaRecord
+from sipmediadeploy.providers.base import Life, ProviderError, ReplicaRecord
 from sipmediadeploy.providers.lease import LeaseTaken, Mark
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.main import limits_of
@@ -32,8 +31,12 @@ async def ensure_scaler(running: Running, report: Callable[[str], None]) -> None
             await provider.delete(record.id)
     if good:
         return
-    with contextlib.suppress(LeaseTaken):  # released: the first scaler need not wait for another one to stop
+    try:  # released: the first scaler need not wait for another one to stop
         await provider.lease().create("smd", 0, Mark(released=True))
+    except LeaseTaken:
+        pass
+    except ProviderError as e:
+        report(f"{e}: the scaler makes it, and leads some seconds later")
     name = replica_name(running.stack.name, Role.SCALER, next_number(record.name for record in scalers))
     report(f"{name}: starting it; it makes the other replicas")
     document = make_document(

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sipmediadeploy.cli import images
+from sipmediadeploy.cli.deploy_plan import Way
 from sipmediadeploy.cli.errors import INTERRUPTED, USER_ERROR, is_user_error
 from sipmediadeploy.cli.options import Json
 from sipmediadeploy.cli.place import Place
@@ -96,6 +97,45 @@ def bootstrap(stack: StackFile = _DEFAULT, foundation: _Foundation = False) -> N
     from sipmediadeploy.cli.bootstrap import bootstrap as run
 
     run(_place(stack), foundation)
+
+
+@app.command()
+def deploy(
+    stack: StackFile = _DEFAULT,
+    yes: Annotated[bool, typer.Option("--yes", help="Apply the plan of Terraform without asking.")] = False,
+    foundation: Annotated[
+        Way | None,
+        typer.Option(
+            help="Who makes networks, router and security groups; without it Terraform or OpenTofu where one "
+            "is installed, else smd."
+        ),
+    ] = None,
+    terraform_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A copy of deploy/terraform/example; without it: that one."),
+    ] = None,
+    packer_flavor: Annotated[
+        str | None, typer.Option(help="For builds; without it: the smallest with 2 GiB.")
+    ] = None,
+    packer_network: Annotated[
+        str | None, typer.Option(help="For builds; without it one is made, and removed again.")
+    ] = None,
+    packer_image: Annotated[
+        str, typer.Option(help="An image of Debian 12, from which those of roles are built.")
+    ] = "debian-12",
+    timeout: Annotated[float, typer.Option(help="Seconds that the stack may take to be whole.")] = 900.0,
+    api: Api = None,
+) -> None:
+    """Bring a whole stack up on OpenStack, step by step, and wait until it is whole. Safe to repeat.
+
+    Images of roles by Packer, the network by Terraform, then the scalers make the rest.
+    """
+    from sipmediadeploy.cli.deploy import Order
+    from sipmediadeploy.cli.deploy import deploy as run
+    from sipmediadeploy.cli.deploy_images import BuildOptions
+
+    builds = BuildOptions(packer_flavor, packer_network, packer_image)
+    run(_place(stack), Order(yes, foundation, terraform_dir, builds, timeout, api))
 
 
 @app.command()

@@ -177,15 +177,15 @@ class Place:
         return _checked(data["master"], str(path))
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep others from changing the stack at the same time.
+    def locked(self, name: str = "lock") -> Iterator[None]:
+        """Keep others from changing the stack at the same time; from deploying it, with a ``name`` for that.
 
         Raises:
             CommandError: another command is changing it, or the state directory can't be written.
         """
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            file = (self.state / "lock").open("a")
+            file = (self.state / name).open("a")
         except OSError as e:
             raise CommandError(f"{self.state}: can't be written: {e}") from None
         with file:

@@ -33,6 +33,8 @@ class Finding:
     found: str
     todo: str = ""
     """What to do about it; empty where nothing is to be done."""
+    by_deploy: bool = False
+    """``smd deploy`` does that itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,14 @@ def ok(what: str, found: str) -> Finding:
     return Finding(Level.OK, what, found)
 
 
-def warning(what: str, found: str, todo: str = "") -> Finding:
+def warning(what: str, found: str, todo: str = "", *, by_deploy: bool = False) -> Finding:
     """See :attr:`Level.WARNING`."""
-    return Finding(Level.WARNING, what, found, todo)
+    return Finding(Level.WARNING, what, found, todo, by_deploy)
 
 
-def problem(what: str, found: str, todo: str = "") -> Finding:
+def problem(what: str, found: str, todo: str = "", *, by_deploy: bool = False) -> Finding:
     """See :attr:`Level.PROBLEM`."""
-    return Finding(Level.PROBLEM, what, found, todo)
+    return Finding(Level.PROBLEM, what, found, todo, by_deploy)
 
 
 def unknown(what: str, found: str, todo: str = "") -> Finding:

@@ -71,6 +71,18 @@ def read_credentials(cloud: str | None) -> dict[str, Any]:
     return plain
 
 
+def cloud_environment(cloud: str | None) -> dict[str, str]:
+    """What other programs find in their environment, so that they reach the cloud that is reached here.
+
+    openstacksdk takes the only cloud of a ``clouds.yaml`` without being told its name; others do not.
+    Credentials that can't be read are :func:`read_credentials`'s to tell of.
+    """
+    import openstack.config
+
+    name = str(openstack.config.OpenStackConfig().get_one(cloud=cloud).name)
+    return {} if name in ("envvars", "defaults") else {"OS_CLOUD": name}
+
+
 class Cloud:
     """One connection. Its methods block, may be called by any thread, and raise ``ProviderError``."""
 

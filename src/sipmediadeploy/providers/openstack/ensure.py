@@ -38,20 +38,20 @@ def ensure_foundation(cloud: Cloud, stack: Stack, subnet: IPv4Network) -> None:
     lookup = Lookup(cloud, stack.name, settings, "")
     external = lookup.external_network()
     networks = {
-        key: _ensure(cloud, "network", one.name, {"description": one.description})
+        key: ensure_one(cloud, "network", one.name, {"description": one.description})
         for key, one in wanted.networks.items()
     }
     if OWN in wanted.given_networks:
         lookup.network()  # says so when it is missing
     subnets = {
-        key: _ensure(cloud, "subnet", one.name, subnet_body(one, networks[one.network]))
+        key: ensure_one(cloud, "subnet", one.name, subnet_body(one, networks[one.network]))
         for key, one in wanted.subnets.items()
     }
     for key, group in wanted.security_groups.items():
-        id_ = _ensure(cloud, "security-group", group.name, {"description": group.description})
-        _ensure_rules(cloud, group.name, id_, [r for r in wanted.rules.values() if r.security_group == key])
+        id_ = ensure_one(cloud, "security-group", group.name, {"description": group.description})
+        ensure_rules(cloud, group.name, id_, [r for r in wanted.rules.values() if r.security_group == key])
     for router in wanted.routers.values() if external is not None else ():
-        _ensure_router(cloud, router, str(external), subnets[router.subnet])
+        ensure_router(cloud, router, str(external), subnets[router.subnet])
     pools = ServiceAddresses(cloud, lookup, stack.name, settings.service_addresses == "vrrp")
     for key, ip in wanted.floating_ips.items():
         address = IPv4Address(wanted.ports[ip.port].address) if ip.port is not None else None
@@ -64,18 +64,35 @@ def remove_foundation(cloud: Cloud, stack: Stack) -> None:
     Service addresses and their floating IPs are removed with the stack (``leftovers.remove_stack``).
     """
     name = f"smd-{stack.name}"
+    remove_router(cloud, name)
+    for network in (network_name(stack.name), name):
+        remove_named(cloud, "network", network)
+    for role in Role:
+        remove_named(cloud, "security-group", marks.pool_name(stack.name, role))
+
+
+def remove_router(cloud: Cloud, name: str) -> None:
+    """Remove the routers of a name, which are connected with the subnets of that name. Blocking; repeatable.
+
+    Raises:
+        ProviderError: the cloud refuses.
+    """
     for router in named(cloud, "router", name):
         for subnet in named(cloud, "subnet", name):
             path, body = f"/routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]}
             if _has_interface(cloud, router, subnet):
                 cloud.put(f"router {name}", "network", path, body)
         cloud.delete(f"router {name}", "network", f"/routers/{router['id']}")
-    for network in (network_name(stack.name), name):
-        for one in named(cloud, "network", network):
-            cloud.delete(f"network {network}", "network", f"/networks/{one['id']}")
-    for role in Role:
-        for one in named(cloud, "security-group", marks.pool_name(stack.name, role)):
-            cloud.delete(f"security group of {role}", "network", f"/security-groups/{one['id']}")
+
+
+def remove_named(cloud: Cloud, kind: str, name: str) -> None:
+    """Remove the project's own things of a kind and a name; none is no error. Blocking.
+
+    Raises:
+        ProviderError: the cloud refuses.
+    """
+    for one in named(cloud, kind, name):
+        cloud.delete(f"{kind} {name}", "network", f"/{kind}s/{one['id']}")
 
 
 def named(cloud: Cloud, kind: str, name: str) -> list[Body]:
@@ -149,16 +166,26 @@ def _covers(there: Body, rule: Rule) -> bool:
     return int(first) <= rule.first_port and rule.last_port <= int(last)
 
 
-def _ensure_rules(cloud: Cloud, name: str, group: str, rules: Iterable[Rule]) -> None:
+def ensure_rules(cloud: Cloud, name: str, group: str, rules: Iterable[Rule]) -> None:
+    """See to it that the security group ``name`` with the id ``group`` lets in what ``rules`` say. Blocking.
+
+    Raises:
+        ProviderError: the cloud refuses.
+    """
     what = f"security group {name}"
     for rule in missing_rules(rules, ingress_rules(cloud, what, group)):
         more = {"security_group_id": group, "description": rule.description}
         cloud.post(what, "network", "/security-group-rules", {"security_group_rule": rule_body(rule) | more})
 
 
-def _ensure_router(cloud: Cloud, router: Router, external: str, subnet: str) -> None:
+def ensure_router(cloud: Cloud, router: Router, external: str, subnet: str) -> None:
+    """See to it that the router is there, between the network ``external`` and ``subnet`` (ids). Blocking.
+
+    Raises:
+        ProviderError: the cloud refuses.
+    """
     more = {"description": router.description, "external_gateway_info": {"network_id": external}}
-    id_ = _ensure(cloud, "router", router.name, more)
+    id_ = ensure_one(cloud, "router", router.name, more)
     if not _has_interface(cloud, {"id": id_}, {"id": subnet}):
         path = f"/routers/{id_}/add_router_interface"
         cloud.put(f"router {router.name}", "network", path, {"subnet_id": subnet})
@@ -169,7 +196,12 @@ def _has_interface(cloud: Cloud, router: Body, subnet: Body) -> bool:
     return next(cloud.all("router's ports", "network", "/ports", "ports", query), None) is not None
 
 
-def _ensure(cloud: Cloud, kind: str, name: str, more: dict[str, Any]) -> str:
+def ensure_one(cloud: Cloud, kind: str, name: str, more: dict[str, Any]) -> str:
+    """The id of the project's own thing of a kind and a name, made with ``more`` if it is missing. Blocking.
+
+    Raises:
+        ProviderError: the cloud refuses.
+    """
     found = named(cloud, kind, name)
     if found:
         return str(found[0]["id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from sipmediadeploy.providers.base import ProviderError
@@ -21,6 +22,7 @@ from sipmediadeploy.providers.findings import (
 from sipmediadeploy.providers.openstack import ensure, foundation, quotas
 from sipmediadeploy.providers.openstack.cloud import COMPUTE_VERSION, Body
 from sipmediadeploy.providers.openstack.errors import (
+    Missing,
     NotAllowed,
     QuotaExceeded,
     Refused,
@@ -65,10 +67,10 @@ def findings(stack: Stack, needs: Sequence[Need], survey: Survey | ProviderError
         *_services(survey),
         _clock(survey),
         *quotas.findings(stack, needs, survey),
-        *_images(needs, survey),
+        *_images(settings, needs, survey),
         *_flavors(needs, survey),
         _external(stack, needs, survey),
-        *_network(survey),
+        *_network(settings, survey),
         _lease(stack, survey),
         *_groups(stack, needs, survey),
         _address_pairs(settings, survey),
@@ -117,13 +119,16 @@ def _clock(survey: Survey) -> Finding:
     return warning("clock", f"this machine's is {abs(ahead):.0f} s {way} the cloud's", todo)
 
 
-def _images(needs: Sequence[Need], survey: Survey) -> list[Finding]:
+def _images(settings: OpenStack, needs: Sequence[Need], survey: Survey) -> list[Finding]:
     found = []
     for need in needs:
         what, image = f"image of {need.role}", survey.images[need.role]
-        found.append(
-            judged(what, image) if isinstance(image, ProviderError) else ok(what, f"is there: {image}")
-        )
+        if not isinstance(image, ProviderError):
+            found.append(ok(what, f"is there: {image}"))
+            continue
+        # One that the stack file names is somebody else's to make.
+        built = isinstance(image, Missing) and need.role not in settings.images
+        found.append(replace(judged(what, image), by_deploy=built))
     return found
 
 
@@ -163,12 +168,14 @@ def _external(stack: Stack, needs: Sequence[Need], survey: Survey) -> Finding:
     return ok(what, f"is there, {external.free} addresses are free; {more} more are needed at most")
 
 
-def _network(survey: Survey) -> list[Finding]:
+def _network(settings: OpenStack, survey: Survey) -> list[Finding]:
     what, network = "network", survey.network
     if isinstance(network, ProviderError):
         return [judged(what, network)]
     if network.networks == 0:
-        return [warning(what, "not there yet", MADE_BY)]
+        return [warning(what, "not there yet", MADE_BY, by_deploy=True)]
+    if not network.subnets and settings.network is None:  # what makes it was interrupted
+        return [problem(what, "it has no subnet yet", MADE_BY, by_deploy=True)]
     subnet = survey.subnet
     if subnet is None or subnet.prefixlen != 24:
         ranges = listed([str(one["cidr"]) for one in network.subnets]) or "no subnet"
@@ -189,10 +196,12 @@ def _lease(stack: Stack, survey: Survey) -> Finding:
     if isinstance(lease, ProviderError):
         return judged(what, lease)
     if lease.networks == 0:
-        return warning(what, "not there yet", MADE_BY)
+        return warning(what, "not there yet", MADE_BY, by_deploy=True)
     if lease.networks > 1:
         todo = "remove all but one: with two of them there would be two leaders"
         return problem(what, f"there are {lease.networks} networks {name}", todo)
+    if not lease.subnets:
+        return problem(what, "it has no subnet yet", MADE_BY, by_deploy=True)
     if len(lease.subnets) != 1 or IPv4Network(lease.subnets[0]["cidr"]).prefixlen > 29:
         todo = "give it one subnet, a /29, with no DHCP and no gateway"
         return problem(what, f"{name} has {len(lease.subnets)} subnets, or one that is too small", todo)
@@ -216,9 +225,11 @@ def _groups(stack: Stack, needs: Sequence[Need], survey: Survey) -> list[Finding
             lacking = [spoken(rule) for rule in ensure.missing_rules(wanted, list(group.rules))]
             todo = f"add them; {MADE_BY.replace('makes it', 'does')}"
             said = f"it does not let in {listed(lacking)}"
-            found.append(problem(what, said, todo) if lacking else ok(what, "has the rules that it needs"))
+            complete = ok(what, "has the rules that it needs")
+            found.append(problem(what, said, todo, by_deploy=True) if lacking else complete)
     if later:
-        found.append(warning("security groups", f"not there yet: those of {listed(later)}", MADE_BY))
+        said = f"not there yet: those of {listed(later)}"
+        found.append(warning("security groups", said, MADE_BY, by_deploy=True))
     return found
 
 

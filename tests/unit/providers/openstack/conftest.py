@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import openstack.connection  # noqa: F401  its import takes long, which no time limit is meant for
 import pytest
+import yaml
 
+from sipmediadeploy.cli.place import Place
+from sipmediadeploy.images.inputs import images_version, project_root
 from sipmediadeploy.protocol.replica import ReplicaDocument
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.openstack import leftovers, replicas
@@ -51,3 +55,18 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
     with running() as cloud:
         cloud.foundation("demo", SUBNET, [str(role) for role in Role])
         yield Trial(cloud)
+
+
+@pytest.fixture
+def place(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Where the stack file and the credentials of the fake cloud are."""
+    place = Place(tmp_path / "stack.yaml")
+    place.init()
+    place.stack_file.write_text(SMALLEST)
+    clouds = tmp_path / "clouds.yaml"
+    clouds.write_text(yaml.safe_dump({"clouds": {"fake": trial.cloud.credentials()}}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds))
+    monkeypatch.setenv("OS_CLOUD", "fake")
+    version = images_version(project_root())
+    trial.cloud.add("images", name="smd-scaler", status="active", smd_version=version)
+    return place

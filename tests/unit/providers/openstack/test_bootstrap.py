@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
-import yaml
 
 from sipmediadeploy.cli.bootstrap import bootstrap
 from sipmediadeploy.cli.down import down
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
-from sipmediadeploy.images.inputs import images_version, project_root
 from sipmediadeploy.providers.base import ProviderError
 from tests.unit.providers.openstack.conftest import SMALLEST, SUBNET, Trial
-
-
-@pytest.fixture
-def place(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Where the stack file and the credentials of the fake cloud are."""
-    place = Place(tmp_path / "stack.yaml")
-    place.init()
-    place.stack_file.write_text(SMALLEST)
-    clouds = tmp_path / "clouds.yaml"
-    clouds.write_text(yaml.safe_dump({"clouds": {"fake": trial.cloud.credentials()}}))
-    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds))
-    monkeypatch.setenv("OS_CLOUD", "fake")
-    version = images_version(project_root())
-    trial.cloud.add("images", name="smd-scaler", status="active", smd_version=version)
-    return place
+from tests.unit.providers.openstack.fake_cloud import Fault
 
 
 def test_the_first_scaler_is_made_once_and_may_lead_at_once(
@@ -43,6 +26,15 @@ def test_the_first_scaler_is_made_once_and_may_lead_at_once(
     assert "released" in lease["description"]
     bootstrap(place, foundation=False)
     assert trial.cloud.things["servers"] == [server]
+
+
+def test_a_lease_that_the_cloud_does_not_make_in_time_is_left_to_the_scaler(
+    trial: Trial, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial.cloud.faults.append(Fault("POST /network/v2.0/ports", 503))
+    bootstrap(place, foundation=False)
+    assert "the scaler makes it" in capsys.readouterr().out
+    assert [server["name"] for server in trial.cloud.things["servers"]] == ["demo-scaler-0"]
 
 
 def test_an_outdated_scaler_is_replaced(trial: Trial, place: Place) -> None:

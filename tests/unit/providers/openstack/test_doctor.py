@@ -131,6 +131,18 @@ async def test_the_scalers_own_floating_ip_counts_where_it_is_there_and_where_it
     assert found.found == "8 at most, 1 of them there; 7 of 8 free"
 
 
+async def test_what_an_interrupted_deployment_has_left_half_made_is_its_own_to_finish(whole: Doctor) -> None:
+    cloud = whole.trial.cloud
+    cloud.things["subnets"].clear()
+    cloud.things["security_group_rules"].clear()
+    cloud.things["security_groups"].pop()
+    found = await whole.look()
+    assert in_the_way(found) == {"network", "lease's network"}
+    assert "terraform apply" in found["network"].todo
+    assert [what for what in in_the_way(found) if not found[what].by_deploy] == []
+    assert not (await whole.look("network: smd-demo"))["network"].by_deploy, "a given network is not made"
+
+
 async def test_a_quota_that_servers_can_do_without_is_no_problem(whole: Doctor) -> None:
     whole.trial.cloud.limits["maxServerGroups"] = 1
     found = await whole.look()
