@@ -12,14 +12,10 @@ from typing import Any
 from sipmediadeploy.cli.errors import CommandError
 from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.status import status_data
-from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.providers.base import ProviderError
-from sipmediadeploy.providers.docker.engine import connect
-from sipmediadeploy.providers.docker.labels import image_name
 from sipmediadeploy.providers.openstack import marks
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service, read_credentials
-from sipmediadeploy.stack import Role
-from tests.e2e.running import ROOT, RunningStack, eventually
+from tests.e2e.running import RunningStack, eventually
 from tests.lab.openstack import host, instances
 from tests.lab.openstack.settings import Lab
 
@@ -33,28 +29,6 @@ class CloudStack(RunningStack):
     lab: Lab
     cloud: Cloud = field(repr=False)
     admin: Cloud = field(repr=False)
-
-    def command(self, name: str, *words: str) -> list[str]:
-        """The words of an `smd` command on this stack; a test call runs on this host."""
-        if name != "call":
-            return [str(ROOT / "smd"), name, "--stack", str(self.stack_file), *words]
-        docker = ["docker", "run", "--rm", "-i", "--init", "--network", "host", "--stop-signal", "INT"]
-        docker += ["-e", "PYTHONPATH=/opt/smd/site-packages", "-e", "PYTHONUNBUFFERED=1"]
-        docker += [
-            "--entrypoint",
-            "/usr/bin/python3",
-            image_name(Role.GATEWAY, ensure_images(connect(), print)),
-        ]
-        room, *others = [word for word in words if word != "--alone"]
-        return [
-            *docker,
-            "-m",
-            "sipmediadeploy.gateway.testcall",
-            room,
-            "--to",
-            self.floating_ip("kamailio"),
-            *others,
-        ]
 
     def status(self) -> dict[str, Any]:
         """What ``smd status --json`` prints; there is nobody to ask until a scaler leads."""
