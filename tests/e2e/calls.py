@@ -37,6 +37,25 @@ class CallersHost(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsLost:
+    """What became of the calls."""
+
+    established: int
+    established_lost: int
+    """Dialogs whose re-INVITE or BYE was not answered with 200."""
+    setup: int
+    setup_lost: int
+    """Calls placed around the fault that did not come about, or could not be ended."""
+    messages: str
+    """Of lost calls, for the reader of a failed test."""
+
+    def lost(self) -> str:
+        """For people."""
+        dialogs = f"{self.established_lost} of {self.established} dialogs"
+        return f"lost {dialogs}, {self.setup_lost} of {self.setup} calls"
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Those that stand and those that are placed, and their processes."""
@@ -45,9 +64,17 @@ class Calls:
     placer: sipp.Caller
     processes: tuple[subprocess.Popen[str], subprocess.Popen[str]]
 
-    def finish(self) -> tuple[sipp.Outcome, sipp.Outcome]:
+    def finish(self) -> CallsLost:
+        """Wait for their end."""
         kept, placed = self.processes
-        return sipp.finish(self.keeper, kept), sipp.finish(self.placer, placed)
+        established, setup = sipp.finish(self.keeper, kept), sipp.finish(self.placer, placed)
+        return CallsLost(
+            established=self.keeper.calls,
+            established_lost=established.failed,
+            setup=self.placer.calls,
+            setup_lost=setup.failed,
+            messages="\n".join(one.messages for one in (established, setup) if one.failed),
+        )
 
 
 @contextlib.contextmanager

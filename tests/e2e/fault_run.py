@@ -10,11 +10,11 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.calls import calls_through
+from tests.e2e.calls import CallsLost, calls_through
 from tests.e2e.faults import FAULTS, Fault, Replica
 from tests.e2e.probe import Probe, SipProbe, StunProbe
 from tests.e2e.running import RunningStack, eventually, run
@@ -31,8 +31,8 @@ _NOTICED_S = 4.0
 """A terminal tells of a silent second when it is over, and late on a busy machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured(CallsLost):
     """What a fault cost. Times in seconds."""
 
     fault: str
@@ -43,24 +43,12 @@ class Measured:
     media_s: float | None
     """The longest time for which an end of a call that is relayed by Coturn heard nothing of the other; None
     when Coturn was not broken."""
-    established: int
-    established_lost: int
-    """Dialogs whose re-INVITE or BYE was not answered with 200."""
-    setup: int
-    setup_lost: int
-    """Calls placed around the fault that did not come about, or could not be ended."""
-    messages: str
-    """Of lost calls, for the reader of a failed test."""
 
     def line(self) -> str:
         """For people."""
         led = f", {self.leads_s:.1f} s until another leader" if self.leads_s is not None else ""
         heard = f", {self.media_s:.2f} s until media again" if self.media_s is not None else ""
-        return (
-            f"{self.fault}: {self.no_answer_s:.2f} s without an answer{led}{heard};"
-            f" lost {self.established_lost} of {self.established} dialogs,"
-            f" {self.setup_lost} of {self.setup} calls"
-        )
+        return f"{self.fault}: {self.no_answer_s:.2f} s without an answer{led}{heard}; {self.lost()}"
 
 
 def measure(
@@ -112,21 +100,16 @@ def measure(
             f"the service addresses answer after {', '.join(names)}",
         )
         gaps = [one.longest_gap_s() for one in probes]
-        established, setup = calls.finish()
+        lost = calls.finish()
     for name, fault in faults.items():
         _mend(stack, fault, broken[name], removes)
-    said = "\n".join(one.messages for one in (established, setup) if one.failed)
     return [
         Measured(
-            name,
-            gap,
-            leads_s if fault.role == "scaler" else None,
-            media_s if fault.role == "coturn" else None,
-            calls.keeper.calls,
-            established.failed,
-            calls.placer.calls,
-            setup.failed,
-            said,
+            fault=name,
+            no_answer_s=gap,
+            leads_s=leads_s if fault.role == "scaler" else None,
+            media_s=media_s if fault.role == "coturn" else None,
+            **asdict(lost),
         )
         for (name, fault), gap in zip(faults.items(), gaps, strict=True)
     ]

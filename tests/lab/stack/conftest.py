@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.openstack import host, lifecycle
-from tests.lab.openstack.settings import Lab, read_settings
+from tests.lab.openstack.running import running_lab
+from tests.lab.openstack.settings import Lab
 from tests.lab.openstack.tenants import say
 from tests.lab.stack.cloud_stack import CloudStack
 from tests.lab.stack.making import make_stack, reach
@@ -21,16 +21,10 @@ _PATIENCE_S = 420.0
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """The lab with the role images of this checkout. It is left up if it was."""
-    if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
-    lab = read_settings(os.environ)
-    was_up = host.process_one(lab) is not None
-    lifecycle.up(lab, say)
-    reach(lab, say)
-    yield lab
-    if not was_up:
-        lifecycle.down(lab, say)
+    """The lab with the role images of this checkout."""
+    with running_lab() as lab:
+        reach(lab, say)
+        yield lab
 
 
 @pytest.fixture(scope="session")

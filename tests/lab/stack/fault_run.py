@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.calls import calls_through
+from tests.e2e.calls import CallsLost, calls_through
 from tests.e2e.probe import Probe, SipProbe, StunProbe
 from tests.e2e.running import eventually
 from tests.lab.stack.cloud_stack import CloudStack
@@ -17,6 +17,7 @@ from tests.lab.stack.cloud_stack import CloudStack
 WATCHED_S = 4.0
 REPLACED_S = 180.0
 """A silent replica is left a minute, and another server takes its time."""
+_NOBODY_CALLED = CallsLost(established=0, established_lost=0, setup=0, setup_lost=0, messages="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ FAULTS: dict[str, Fault] = {
 } | {"leader-killed": Fault("scaler", CloudStack.kill)}
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured(CallsLost):
     """What a fault cost. Times in seconds."""
 
     fault: str
@@ -52,23 +53,13 @@ class Measured:
     """The same for somebody who asks from a new port each time."""
     whole_s: float
     """Until the stack was whole again."""
-    established: int
-    established_lost: int
-    """Dialogs whose re-INVITE or BYE was not answered with 200."""
-    setup: int
-    setup_lost: int
-    """Calls placed around the fault that did not come about, or could not be ended."""
-    messages: str
-    """Of lost calls, for the reader of a failed test."""
 
     def line(self) -> str:
         """For people."""
         until = "" if self.one_port_again else " (to the end)"
         kept = f"{self.no_answer_s:.2f} s without an answer from one port{until}"
         gaps = f"{kept}, {self.fresh_s:.2f} s from fresh ones"
-        dialogs = f"{self.established_lost} of {self.established} dialogs"
-        lost = f"lost {dialogs}, {self.setup_lost} of {self.setup} calls"
-        return f"{self.fault}: {gaps}; whole after {self.whole_s:.0f} s; {lost}"
+        return f"{self.fault}: {gaps}; whole after {self.whole_s:.0f} s; {self.lost()}"
 
 
 def measure(
@@ -99,22 +90,18 @@ def measure(
             60,
             f"the floating IP answers after {name}",
         )
-        established, setup = calls.finish() if calls else (None, None)
+        lost = calls.finish() if calls else _NOBODY_CALLED
         stack.wait_gone(active, REPLACED_S)
         stack.wait_whole(REPLACED_S)
         whole = time.monotonic() - before
         is_answered = kept.silent_s() < watched_s
     return Measured(
-        name,
-        max(kept.longest_gap_s(), kept.silent_s()),
-        is_answered,
-        fresh.longest_gap_s(),
-        whole,
-        calls.keeper.calls if calls else 0,
-        established.failed if established else 0,
-        calls.placer.calls if calls else 0,
-        setup.failed if setup else 0,
-        "\n".join(one.messages for one in (established, setup) if one and one.failed),
+        fault=name,
+        no_answer_s=max(kept.longest_gap_s(), kept.silent_s()),
+        one_port_again=is_answered,
+        fresh_s=fresh.longest_gap_s(),
+        whole_s=whole,
+        **asdict(lost),
     )
 
 
