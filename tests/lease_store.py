@@ -11,6 +11,8 @@ from sipmediadeploy.providers.lease import LeaseGone, LeaseRecord, LeaseStore, L
 class MemoryLeaseStore:
     """Implements ``providers.lease.LeaseStore``."""
 
+    pace = 1.0
+
     def __init__(self) -> None:
         self.record: LeaseRecord | None = None
         self._made = 0

@@ -414,6 +414,8 @@ class World:
 class WorldLeaseStore:
     """The lease's store behind the provider's API."""
 
+    pace = 1.0
+
     def __init__(self, world: World) -> None:
         self._world = world
 

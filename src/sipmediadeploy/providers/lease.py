@@ -47,6 +47,13 @@ class LeaseStore(Protocol):
     can't be used; then it is not known whether the change was made.
     """
 
+    @property
+    def pace(self) -> float:
+        """By what the lease's usual times (``scaler.lease.LeaseTiming``) are multiplied, the same for all
+        scalers of a stack: over 1 where answers may take seconds.
+        """
+        ...
+
     async def read(self) -> LeaseRecord | None:
         """The record, if there is one."""
         ...

@@ -32,6 +32,18 @@ class LeaseTiming:
     down. One that has tried in vain waits twice as long each time."""
     longest_turn: float = 5.0
 
+    def slower(self, pace: float) -> LeaseTiming:
+        """All of the times, multiplied by ``pace``."""
+        return LeaseTiming(
+            duration=self.duration * pace,
+            renew=self.renew * pace,
+            look=self.look * pace,
+            settle=self.settle,
+            yielding=self.yielding * pace,
+            turn=self.turn * pace,
+            longest_turn=self.longest_turn * pace,
+        )
+
 
 Told = Callable[[str], None]
 """Told what has happened, in an operator's words."""
@@ -63,7 +75,7 @@ class Lease:
         self._holder = holder
         self._highest_term = highest_term
         self._told = told
-        self._timing = timing or LeaseTiming()
+        self._timing = timing or LeaseTiming().slower(store.pace)
         self._turn = turn
         self._mine: LeaseRecord | None = None
         self._from = 0.0
@@ -106,17 +118,19 @@ class Lease:
     async def run(self, stop: asyncio.Event) -> None:
         """Keep or await the lease until ``stop`` is set. Never raises."""
         while not stop.is_set():
-            began = _now()
+            began, again_in = _now(), 0.05
             try:
                 await self._step()
                 self._trouble(None)
             except ProviderError as e:
                 self._trouble(str(e))
+                # Who asks at once what took too long a moment ago keeps a slow store from catching up.
+                again_in += min(_now() - began, self._timing.longest_turn)
             # Those who would come late anyway need not look as often: a small cloud is kept busy by reading.
             look = self._timing.look * (1 + self._behind() / 2)
             period = self._timing.renew if self._mine is not None else look
             try:
-                async with asyncio.timeout(max(began + period - _now(), 0.05)):
+                async with asyncio.timeout(max(began + period - _now(), again_in)):
                     await stop.wait()
             except TimeoutError:
                 pass

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from sipmediadeploy.providers.lease import LeaseTaken, Mark
+from sipmediadeploy.providers.openstack.lease import PACE
 from sipmediadeploy.scaler.lease import Lease, LeaseTiming
 from tests.lab.provider.conftest import PATIENCE, Lab
 from tests.lease_store import keeps_the_contract
@@ -47,8 +48,7 @@ async def test_of_eight_scalers_exactly_one_creates_and_one_deletes(clean: Lab) 
 
 async def test_of_three_scalers_one_leads_and_the_next_one_follows(clean: Lab) -> None:
     await clean.lease_store().create("smd bootstrap", 0, Mark(released=True))
-    usual = LeaseTiming()
-    timing = LeaseTiming(usual.duration * PATIENCE, usual.renew * PATIENCE, usual.look * PATIENCE)
+    timing = LeaseTiming().slower(PACE * PATIENCE)
     stops = [asyncio.Event() for _ in range(3)]
     stores = [clean.lease_store(PATIENCE) for _ in range(3)]
     leases = [Lease(store, f"scaler-{n}", lambda: 0, print, timing) for n, store in enumerate(stores)]
@@ -63,7 +63,7 @@ async def test_of_three_scalers_one_leads_and_the_next_one_follows(clean: Lab) -
             print(f"\nscaler-{number} leads, term {led[-1]}, after {time.monotonic() - began:.1f} s")
             tasks[number].cancel()  # killed
             await asyncio.wait((tasks[number],))
-            await until("it is sure no more", lambda: not any(lease.leads for lease in leases), 5 * PATIENCE)
+            await until("it is sure no more", lambda: not any(lease.leads for lease in leases), 8 * PATIENCE)
     finally:
         for task in tasks:
             task.cancel()

@@ -53,6 +53,11 @@ class DockerLeaseStore:
         self._image = labels.image_name(Role.SCALER, image_version)
         self._name = labels.container_name(stack, f"{stack}-lease")
 
+    @property
+    def pace(self) -> float:
+        """See ``LeaseStore.pace``."""
+        return 1.0
+
     async def read(self) -> LeaseRecord | None:
         """See ``LeaseStore.read``."""
         return await self._run("reading", self._read)

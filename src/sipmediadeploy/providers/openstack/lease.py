@@ -25,11 +25,15 @@ from sipmediadeploy.providers.lease import LeaseGone, LeaseRecord, LeaseTaken, M
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, in_thread
 from sipmediadeploy.providers.openstack.errors import Conflict, Missing, Unavailable
 
-REQUEST_TIMEOUT_S = 2.5
-"""For a reading or a renewal: one that takes longer is of no use."""
+PACE = 2.0
+"""The lease's times are twice the usual ones: a Neutron that makes ports takes seconds for everything."""
+REQUEST_TIMEOUT_S = 6.0
+"""For a reading or a renewal: one that takes longer than the lease lasts is of no use. Not less: Neutron goes
+on with what nobody waits for, and the next one waits behind it.
+"""
 _MAKE_TIMEOUT_S = 8.0
 """For a creation or a deletion: who does not wait for it does not know what he has left behind."""
-_TIMEOUT_S = 6.0
+_TIMEOUT_S = 8.0
 _TAKE_TIMEOUT_S = 20.0
 """For a whole method: those that read or renew, and those that create or delete."""
 STALE_CLAIM_S = 10.0
@@ -100,6 +104,11 @@ class OpenStackLeaseStore:
         self._claim_seen: tuple[str, float] = ("", 0.0)
         self._lost_claims: set[str] = set()
         """Of these it is not known whether the cloud has made them."""
+
+    @property
+    def pace(self) -> float:
+        """See ``LeaseStore.pace``."""
+        return PACE
 
     async def read(self) -> LeaseRecord | None:
         """See ``LeaseStore.read``."""

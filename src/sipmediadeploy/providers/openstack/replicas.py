@@ -28,6 +28,10 @@ from sipmediadeploy.stack import Limits, OpenStack, Role
 BUILD_S = 100.0
 """How long a creation looks on while the server is built; a slower one is the planner's to judge."""
 _LOOK_S = 1.0
+_AT_ONCE = 4
+"""So many replicas have their ports and addresses made at one time. More take as long together, and keep the
+cloud from answering anything else meanwhile, such as a renewal of the lease. Any number is built at one time.
+"""
 
 
 class Replicas:
@@ -47,6 +51,7 @@ class Replicas:
         self._halves: set[str] = set()
         """Names of creations that failed while what they had made could not be removed."""
         self._groups = threading.Lock()
+        self._turns = threading.Semaphore(_AT_ONCE)
         self._swept_at = float("-inf")
 
     def inventory(self) -> list[ReplicaRecord]:
@@ -100,7 +105,20 @@ class Replicas:
                     self._halves.discard(half)
 
     def _make(self, document: ReplicaDocument, limits: Limits, marked: dict[str, str]) -> ReplicaRecord:
-        role, what = document.role, f"replica {document.name}"
+        what = f"replica {document.name}"
+        with self._turns:
+            server_id, flavor = self._ask_for(what, document, limits, marked)
+        server = self._wait(what, server_id, flavor, marked[marks.ZONE])
+        record = marks.record({**server, "metadata": marked}, self._stack)
+        if record is None:
+            raise Unavailable(f"{what}: the cloud lost its metadata")
+        return record
+
+    def _ask_for(
+        self, what: str, document: ReplicaDocument, limits: Limits, marked: dict[str, str]
+    ) -> tuple[str, str]:
+        """Make all that a server needs, and ask for it: its id, and its flavour's name."""
+        role = document.role
         flavor, flavor_name = self.lookup.flavor(role, limits)
         subnet, _ = self.lookup.subnet(document.address)
         parts = Parts(
@@ -120,11 +138,7 @@ class Replicas:
         told = bodies.with_public(document, Public(pool, own, turn))
         body = bodies.server(document, parts, ports, self._settings, marked, bodies.user_data(told))
         made = self._cloud.post(what, "compute", "/servers", body)["server"]
-        server = self._wait(what, str(made["id"]), flavor_name, marked[marks.ZONE])
-        record = marks.record({**server, "metadata": marked}, self._stack)
-        if record is None:
-            raise Unavailable(f"{what}: the cloud lost its metadata")
-        return record
+        return str(made["id"]), flavor_name
 
     def _port(self, what: str, document: ReplicaDocument, body: Body) -> str:
         for attempt in range(2):
