@@ -17,6 +17,7 @@ from sipmediadeploy.cli.view import as_data
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.openstack import marks
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service, read_credentials
+from sipmediadeploy.stack import Role
 from tests.e2e.running import RunningStack, eventually
 from tests.lab.openstack import host, instances
 from tests.lab.openstack.settings import Lab
