@@ -223,5 +223,5 @@ def test_an_address_of_another_host_is_refused(trial: Trial, neighbour: Neighbou
 
 def test_an_address_that_another_stack_publishes_is_refused(published: Trial) -> None:
     other = published.stack.model_copy(update={"name": f"{published.stack.name}-b"})
-    with pytest.raises(ProviderError, match=f"is published by stack {published.stack.name}:"):
+    with pytest.raises(ProviderError, match=f"is published by stack {published.stack.name};"):
         ensure_published(published.client, other, published.network, published.version)
