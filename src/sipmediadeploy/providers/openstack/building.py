@@ -58,8 +58,9 @@ def ensure_building(
     query = {"name": source_image, "status": "active"}
     if not list(cloud.all(f"image {source_image}", "image", "/images", "images", query)):
         raise Missing(
-            f"image {source_image} is missing, from which images of roles are built; upload Debian's cloud "
-            "image (genericcloud, 12) by that name, or name one that is there: --packer-image"
+            f"image {source_image} is missing, from which images of roles are built",
+            hint="upload Debian's cloud image (genericcloud, 12) by that name, or name one that is there: "
+            "--packer-image",
         )
     lookup = Lookup(cloud, stack.name, settings.model_copy(update={"network": network, "flavors": {}}), "")
     external = lookup.external_network() or ""
@@ -73,7 +74,8 @@ def ensure_building(
     else:
         raise Missing(
             "images of roles can't be built: the cloud has no external network, and Debian's packages must "
-            "be reached; name a network from which they are: --packer-network"
+            "be reached",
+            hint="name a network from which they are: --packer-network",
         )
     group = ensure_one(cloud, "security-group", name, {"description": _DESCRIPTION})
     ensure_rules(cloud, name, group, [Rule("build", "SSH of Packer", "tcp", 22, 22, "0.0.0.0/0")])
