@@ -11,7 +11,7 @@ from functools import partial
 
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import SERVICE_ADDRESS
-from sipmediadeploy.providers.lease import Mark
+from sipmediadeploy.providers.lease import reserve
 from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.main import MakeDocument, make_scaler
 from sipmediadeploy.scaler.model import MAX_CREATIONS, SURGE, Action, Target
@@ -185,9 +185,9 @@ class Theatre:
         world = self.world
         world.closed = False
         world.added, world.removed, world.sent = self._added, self._removed, self._sent
-        if world.store.record is None:
-            await world.store.create("smd up", 0, Mark(released=True))
         own = f"{world.stack.name}-scaler-0"
+        if world.store.record is None:
+            await reserve(world.store, own)
         world.add(self.document(Role.SCALER, 0, own), 0.0)
         watching = asyncio.create_task(self._watch())
         try:

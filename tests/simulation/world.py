@@ -203,6 +203,9 @@ class World:
     def lease(self) -> WorldLeaseStore:
         return WorldLeaseStore(self)
 
+    def close(self) -> None:
+        """It has no connections."""
+
     def _note(self, what: str) -> None:
         process = RUNNING.get()
         if process is not None and not self.closed:

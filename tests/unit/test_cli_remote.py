@@ -106,17 +106,23 @@ class OneFloatingIp:
 
     def __init__(self, *ips: FloatingIp) -> None:
         self._ips = list(ips)
+        self.closed = 0
 
     async def floating_ips(self) -> list[FloatingIp]:
         return self._ips
 
+    def close(self) -> None:
+        self.closed += 1
+
 
 def test_the_api_is_at_the_floating_ip_of_the_scalers(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     ips = [FloatingIp(role, IPv4Address(f"198.51.100.{n}"), "x") for n, role in enumerate(Role)]
-    monkeypatch.setattr(remote, "load_provider", lambda *_: OneFloatingIp(*ips))
+    provider = OneFloatingIp(*ips)
+    monkeypatch.setattr(remote, "load_provider", lambda *_: provider)
     found = find_remote(place, load_stack(place.stack_file), None)
     assert (found.host, found.port) == (f"198.51.100.{list(Role).index(Role.SCALER)}", 8843)
     assert MASTER not in repr(found)
+    assert provider.closed == 1, "a cloud serves a limited number of connections"
     monkeypatch.setattr(remote, "load_provider", lambda *_: OneFloatingIp())
     with pytest.raises(CommandError, match=r"no floating IP \(no scaler has led yet\).*--api"):
         find_remote(place, load_stack(place.stack_file), None)

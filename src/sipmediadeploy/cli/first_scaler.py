@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sipmediadeploy.cli.stackrun import Running
 from sipmediadeploy.providers.base import Life, ProviderError, ReplicaRecord
-from sipmediadeploy.providers.lease import LeaseTaken, Mark
+from sipmediadeploy.providers.lease import LeaseTaken, reserve
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.main import limits_of
 from sipmediadeploy.scaler.pool import next_number, replica_name
@@ -31,13 +31,13 @@ async def ensure_scaler(running: Running, report: Callable[[str], None]) -> None
             await provider.delete(record.id)
     if good:
         return
-    try:  # released: the first scaler need not wait for another one to stop
-        await provider.lease().create("smd", 0, Mark(released=True))
+    name = replica_name(running.stack.name, Role.SCALER, next_number(record.name for record in scalers))
+    try:
+        await reserve(provider.lease(), None if inventory else name)
     except LeaseTaken:
         pass
     except ProviderError as e:
         report(f"{e}: the scaler makes it, and leads some seconds later")
-    name = replica_name(running.stack.name, Role.SCALER, next_number(record.name for record in scalers))
     report(f"{name}: starting it; it makes the other replicas")
     document = make_document(
         running.stack, running.subnet, running.secrets, running.version, Role.SCALER, 0, name

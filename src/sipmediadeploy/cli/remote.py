@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from sipmediadeploy.protocol.scaler import (
 from sipmediadeploy.protocol.scaler_tls import client_context
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.protocol.seen import StackNow
-from sipmediadeploy.providers.base import FloatingIp
+from sipmediadeploy.providers.base import FloatingIp, Provider
 from sipmediadeploy.scaler.main import load_provider
 from sipmediadeploy.stack import Role, Stack
 
@@ -84,8 +85,8 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def _floating_ip(stack: Stack, master: str) -> str:
-    provider = load_provider(stack, "", Secrets(master=master))
-    found = _of(asyncio.run(provider.floating_ips()), Role.SCALER)
+    with _cloud(stack, master) as provider:
+        found = _of(asyncio.run(provider.floating_ips()), Role.SCALER)
     if found is None:
         why = "no scaler has led yet" if provider.api_floating_ip else "openstack.api_from names nobody"
         raise CommandError(
@@ -105,8 +106,13 @@ def find_floating_ip(place: Place, stack: Stack, role: Role, api: str | None) ->
     """
     if api:
         return _of(asyncio.run(find_remote(place, stack, api).look()).floating_ips, role)
-    provider = load_provider(stack, "", Secrets(master=place.master_secret()))
-    return _of(asyncio.run(provider.floating_ips()), role)
+    with _cloud(stack, place.master_secret()) as provider:
+        return _of(asyncio.run(provider.floating_ips()), role)
+
+
+def _cloud(stack: Stack, master: str) -> contextlib.closing[Provider]:
+    """The provider, to be asked once: a cloud serves a limited number of connections."""
+    return contextlib.closing(load_provider(stack, "", Secrets(master=master)))
 
 
 def _of(floating_ips: Iterable[FloatingIp], role: Role) -> IPv4Address | None:

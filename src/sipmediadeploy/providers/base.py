@@ -144,6 +144,10 @@ class Provider(Protocol):
         """Where the lease of the stack's scalers is kept."""
         ...
 
+    def close(self) -> None:
+        """Let go of connections; those that are needed later are made anew."""
+        ...
+
 
 MakeProvider = Callable[[Stack, str, Secrets], Provider]
 """What an entry point of the group ``sipmediadeploy.providers`` leads to: given the stack, the version of

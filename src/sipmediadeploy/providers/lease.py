@@ -37,9 +37,33 @@ class LeaseRecord:
     id: str
     """The store's own; a record that is made anew has another one."""
     holder: str
-    """The name of the scaler that made it."""
+    """The name of the scaler that made it, or for which it was made (:func:`reserve`)."""
     term: int
     mark: Mark
+
+    @property
+    def is_reserved(self) -> bool:
+        """Nobody has led by it yet: its holder may do so at once, by a renewal."""
+        return self.mark.counter == 0 and not self.mark.released
+
+
+FIRST_TERM = 1
+
+
+async def reserve(store: LeaseStore, holder: str | None) -> None:
+    """Make the record before any scaler leads, so that the first one need not wait for another to stop.
+
+    With a ``holder`` it is reserved for the scaler of that name, which must be the stack's first replica:
+    then no order has been given, and it leads by one renewal. Else any scaler may take it at once.
+
+    Raises:
+        LeaseTaken: there is one.
+        ProviderError: the store can't be used.
+    """
+    if holder is None:
+        await store.create("smd", 0, Mark(released=True))
+    else:
+        await store.create(holder, FIRST_TERM, Mark())
 
 
 class LeaseStore(Protocol):

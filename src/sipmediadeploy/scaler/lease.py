@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.lease import LeaseGone, LeaseRecord, LeaseStore, LeaseTaken, Mark
@@ -215,6 +216,9 @@ class Lease:
             self._highest_read = max(self._highest_read, record.term)
         if self._highest_term() is None or now < self._yield_until:
             return
+        if self._is_reserved(record):
+            await self._adopt(record)
+            return
         turn, held = self._behind() * self._timing.turn, record is not None and not record.mark.released
         due = self._unchanged_since + turn + (self._timing.duration if held else 0.0)
         if now < max(due, self._try_at):
@@ -225,6 +229,27 @@ class Lease:
             pause = (turn + self._timing.turn) * 2.0 ** min(self._tries, 8)
             self._tries += 1
             self._try_at = _now() + min(pause, self._timing.longest_turn)
+
+    def _is_reserved(self, record: LeaseRecord | None) -> TypeGuard[LeaseRecord]:
+        """Whether the record was made for this scaler, before any led (see ``LeaseRecord.is_reserved``)."""
+        return (
+            record is not None
+            and record.holder == self._holder
+            and record.is_reserved
+            and self._highest_term() == 0
+        )
+
+    async def _adopt(self, record: LeaseRecord) -> None:
+        """Hold a record that was made for this scaler: one request, where taking the lease needs four.
+
+        Others treat it as held: who gave it up waits until this renewal, too, has run out.
+        """
+        sent, mark = _now(), replace(record.mark, counter=record.mark.counter + 1)
+        try:
+            await self._store.change(record.id, mark)
+        except LeaseGone:
+            return
+        self._hold(replace(record, mark=mark), sent, acts_from=sent)
 
     async def _follow(self, record: LeaseRecord | None) -> None:
         """Take the lease in place of ``record``, which is the holder's no more."""
@@ -245,13 +270,15 @@ class Lease:
         term = 1 + max(self._highest_read, self._highest_term() or 0)
         sent = _now()
         try:
-            mine = await self._store.create(self._holder, term, Mark(paused=self._paused))
+            mine = await self._store.create(self._holder, term, Mark(counter=1, paused=self._paused))
         except LeaseTaken:
             return
-        self._mine, self._other, self._unchanged_since, self._highest_read = mine, None, None, term
-        self._until = sent + self._timing.duration
-        self._from = sent if sure else _now() + self._timing.settle * self._timing.duration
-        self._told(f"has the lease, term {term}")
+        self._hold(mine, sent, sent if sure else _now() + self._timing.settle * self._timing.duration)
+
+    def _hold(self, mine: LeaseRecord, sent: float, acts_from: float) -> None:
+        self._mine, self._other, self._unchanged_since, self._highest_read = mine, None, None, mine.term
+        self._until, self._from = sent + self._timing.duration, acts_from
+        self._told(f"has the lease, term {mine.term}")
 
     def _lose(self, why: str) -> None:
         self._mine = None

@@ -9,7 +9,7 @@ import pytest
 
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker.teardown import remove_stack
-from sipmediadeploy.providers.lease import Mark
+from sipmediadeploy.providers.lease import Mark, reserve
 from sipmediadeploy.scaler.lease import Lease, LeaseTiming
 from tests.integration.docker.conftest import Trial
 from tests.lease_store import keeps_the_contract
@@ -42,7 +42,7 @@ async def test_another_container_of_that_name_is_no_lease(trial: Trial) -> None:
 async def test_of_three_scalers_one_leads_and_the_next_one_follows(trial: Trial) -> None:
     timing = LeaseTiming(duration=1.0, renew=0.2, look=0.1)
     store = trial.provider.lease()
-    await store.create("smd up", 0, Mark(released=True))
+    await reserve(store, None)
     stops = [asyncio.Event() for _ in range(3)]
     leases = [
         Lease(trial.provider.lease(), f"scaler-{n}", lambda: 0, lambda _what: None, timing) for n in range(3)

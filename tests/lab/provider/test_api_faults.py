@@ -16,7 +16,7 @@ from typing import Literal
 import pytest
 
 from sipmediadeploy.providers.base import ReplicaRecord
-from sipmediadeploy.providers.lease import Mark
+from sipmediadeploy.providers.lease import reserve
 from sipmediadeploy.providers.openstack.leftovers import remove_server, remove_stack, servers
 from sipmediadeploy.providers.openstack.provider import OpenStackProvider, make_provider
 from sipmediadeploy.scaler.documents import make_document
@@ -102,7 +102,7 @@ pools:
             return asyncio.ensure_future(provider.create(document, Limits()))
 
         await asyncio.gather(*(make(role, slot) for role, slot in wanted))
-        await lab.lease_store().create("smd bootstrap", 0, Mark(released=True))
+        await reserve(lab.lease_store(), None)
 
     remove_stack(lab.cloud, lab.stack.name)
     began = time.monotonic()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from sipmediadeploy.providers.lease import LeaseTaken, Mark
+from sipmediadeploy.providers.lease import LeaseTaken, Mark, reserve
 from sipmediadeploy.providers.openstack.lease import PACE
 from sipmediadeploy.scaler.lease import Lease, LeaseTiming
 from tests.lab.provider.conftest import PATIENCE, Lab
@@ -47,7 +47,7 @@ async def test_of_eight_scalers_exactly_one_creates_and_one_deletes(clean: Lab) 
 
 
 async def test_of_three_scalers_one_leads_and_the_next_one_follows(clean: Lab) -> None:
-    await clean.lease_store().create("smd bootstrap", 0, Mark(released=True))
+    await reserve(clean.lease_store(), None)
     timing = LeaseTiming().slower(PACE * PATIENCE)
     stops = [asyncio.Event() for _ in range(3)]
     stores = [clean.lease_store(PATIENCE) for _ in range(3)]

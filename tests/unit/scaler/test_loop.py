@@ -8,7 +8,7 @@ from typing import Any
 
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import Life
-from sipmediadeploy.providers.lease import Mark
+from sipmediadeploy.providers.lease import reserve
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.main import make_scaler
@@ -43,7 +43,7 @@ def test_a_scaler_tells_that_it_leads_before_it_tells_what_it_begins() -> None:
     async def main() -> None:
         world, told = World(stack(), 1), list[str]()
         _add_scaler(world, 0)
-        await world.store.create("smd up", 0, Mark(released=True))
+        await reserve(world.store, "sim-scaler-0")
         stop = asyncio.Event()
         task = asyncio.create_task(_scaler(world, 0, told).run(stop))
         await asyncio.sleep(10.0)

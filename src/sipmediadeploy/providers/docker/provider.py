@@ -86,6 +86,9 @@ class DockerProvider:
         """See ``Provider.lease``."""
         return DockerLeaseStore(self.stack, self.image_version)
 
+    def close(self) -> None:
+        """See ``Provider.close``; each request to the engine has a connection of its own."""
+
     def _inventory(self) -> list[ReplicaRecord]:
         with contextlib.closing(connect(int(_INVENTORY_TIMEOUT_S))) as client:
             wanted = [f"{labels.STACK}={self.stack}", f"{labels.KIND}={labels.REPLICA}"]

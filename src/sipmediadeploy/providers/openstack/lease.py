@@ -126,6 +126,10 @@ class OpenStackLeaseStore:
         """See ``LeaseStore.delete``."""
         return await self._run("deleting", _TAKE_TIMEOUT_S, lambda: self._delete(record_id))
 
+    def close(self) -> None:
+        """Let go of its connection; see ``Provider.close``."""
+        self._cloud.close()
+
     async def _run(self, what: str, limit_s: float, call: Callable[[], T]) -> T:
         return await in_thread(f"{what} the {self._what}", limit_s * self._patience, call, _threads)
 

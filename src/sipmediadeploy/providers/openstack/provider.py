@@ -114,8 +114,9 @@ class OpenStackProvider:
         return await in_thread(what, 600.0, lambda: remove_stack(self._cloud, self._stack, report))
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """See ``Provider.close``."""
         self._cloud.close()
+        self._lease.close()
 
 
 def make_provider(stack: Stack, version: str, secrets: Secrets) -> OpenStackProvider:

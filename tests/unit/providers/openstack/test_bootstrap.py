@@ -23,7 +23,7 @@ def test_the_first_scaler_is_made_once_and_may_lead_at_once(
     (server,) = trial.cloud.things["servers"]
     assert (server["name"], server["metadata"]["smd.role"]) == ("demo-scaler-0", "scaler")
     lease = next(port for port in trial.cloud.things["ports"] if port["name"] == "smd-demo-lease")
-    assert "released" in lease["description"]
+    assert lease["description"].endswith("term=1 counter=0 released=0 paused=0 holder=demo-scaler-0")
     bootstrap(place, foundation=False)
     assert trial.cloud.things["servers"] == [server]
 
