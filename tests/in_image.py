@@ -1,6 +1,6 @@
 """Runs pytest inside the image of the test tools, so that a host needs neither GStreamer nor Kamailio.
 
-Usage: python -m tests.in_image RESULTS.xml [pytest arguments]
+Usage: python -m tests.in_image RESULTS.xml [pytest arguments]; without arguments it makes the images only.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ from sipmediadeploy.providers.docker.engine import ensure_engine
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def build_images() -> str:
+    """Make what is missing of the product's images and that of the test tools; the name of the last.
+
+    Here, and not within the time limit of the first test that needs them.
+    """
+    client = ensure_engine(print)
+    ensure_images(client, print)
+    return ensure_test_image(client, print)
+
+
 def main(results: Path, arguments: list[str]) -> int:
     """Run pytest; its exit code."""
-    client = ensure_engine(print)
-    ensure_images(client, print)  # here, and not within the time limit of the first test that needs them
-    image = ensure_test_image(client, print)
+    image = build_images()
     results.parent.mkdir(parents=True, exist_ok=True)
     cache = ROOT / ".cache" / "images"
     application = build_application(ROOT, cache, images_version(ROOT))
@@ -55,4 +63,7 @@ def main(results: Path, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    if len(sys.argv) == 1:
+        build_images()
+    else:
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

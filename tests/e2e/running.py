@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections import Counter
@@ -70,7 +71,8 @@ class RunningStack:
         try:
             return eventually(whole, timeout, "the stack is whole", every=1)
         except AssertionError as e:
-            raise AssertionError(f"{e}; now: {self.status()['problems']}") from None
+            now, load = self.status()["problems"], os.getloadavg()[0]
+            raise AssertionError(f"{e}; now: {now}; load of the machine: {load:.1f}") from None
 
     def replicas(self, role: str) -> list[dict[str, Any]]:
         """The replicas of one role."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ media: {{rtp_timeout_s: 300}}
 pools:
   gateway: {{min: 2, max: 2, calls: 8}}
 """
-RUNS = 3
+RUNS = int(os.environ.get("SMD_FAULT_RUNS", "3"))
 WATCHED_S = 2.0
 SLOW = "agent-stopped"
 """A replica like that does its work, and is replaced after a minute."""
