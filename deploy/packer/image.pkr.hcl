@@ -50,6 +50,12 @@ variable "ssh_username" {
   description = "The user of the source image."
 }
 
+variable "apt_proxy" {
+  type        = string
+  default     = ""
+  description = "An HTTP proxy by which the server reaches Debian's packages (http://ADDRESS:PORT); the image does not have it."
+}
+
 variable "image_visibility" {
   type        = string
   default     = "private"
@@ -107,6 +113,7 @@ build {
     ]
     extra_arguments = concat(
       ["--extra-vars", "smd_role=${replace(var.role, "-", "_")}"],
+      var.apt_proxy == "" ? [] : ["--extra-vars", "common_apt_proxy=${var.apt_proxy}"],
       var.smd == "" ? [] : ["--extra-vars", "common_smd=${var.smd}"],
     )
   }

@@ -48,6 +48,19 @@ class BuildOptions:
     flavor: str | None = None
     network: str | None = None
     source_image: str = SOURCE_IMAGE
+    apt_proxy: str | None = None
+    """By which they reach Debian's packages: ``http://ADDRESS:PORT``."""
+
+    def __post_init__(self) -> None:
+        """Check what can be wrong before anything is made.
+
+        Raises:
+            CommandError: the proxy is no ``http://ADDRESS[:PORT]``.
+        """
+        if self.apt_proxy is not None and not re.fullmatch(
+            r"http://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?/?", self.apt_proxy
+        ):
+            raise CommandError(f"--packer-apt-proxy: expected http://ADDRESS:PORT, not '{self.apt_proxy}'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,8 @@ def ensure_role_images(
         # Builds side by side would both write it.
         write_application(packer.root, packer.root / ".cache" / "application", report)
         commit = find_revision(packer.root, INPUTS) or "uncommitted"
-        asyncio.run(_build_all(packer, missing, version, commit, building, ansible, report))
+        proxy = options.apt_proxy
+        asyncio.run(_build_all(packer, missing, version, commit, building, ansible, proxy, report))
     finally:
         _clean_up(cloud, stack.name, report)
     lookup.forget()
@@ -117,7 +131,14 @@ def missing_roles(lookup: Lookup, roles: Sequence[Role]) -> list[Role]:
 
 
 def packer_words(
-    program: str, root: Path, role: Role, version: str, commit: str, building: Building, ansible: Path
+    program: str,
+    root: Path,
+    role: Role,
+    version: str,
+    commit: str,
+    building: Building,
+    ansible: Path,
+    apt_proxy: str | None = None,
 ) -> list[str]:
     """The command that builds the image of ``role``. It has no secret. Pure."""
     variables = {
@@ -130,6 +151,7 @@ def packer_words(
         "floating_ip_network": building.external,
         "security_groups": json.dumps([building.security_group]),
         "ansible_playbook": str(ansible),
+        "apt_proxy": apt_proxy or "",
     }
     given = [word for name, value in variables.items() for word in ("-var", f"{name}={value}")]
     return [program, "build", "-color=false", *given, str(root / "deploy" / "packer")]
@@ -143,6 +165,8 @@ def _require(program: str, missing: Sequence[Role], version: str) -> None:
             "Install it (apt-get install packer) and try again. Images that come from elsewhere are taken as "
             f"they are: upload them by these names, with the properties smd_role and smd_version={version}"
         )
+    if shutil.which("ssh") is None:
+        raise CommandError("ssh is not installed, by which images are built: apt-get install openssh-client")
 
 
 async def _build_all(
@@ -152,6 +176,7 @@ async def _build_all(
     commit: str,
     building: Building,
     ansible: Path,
+    apt_proxy: str | None,
     report: Report,
 ) -> None:
     """Build the images, two side by side; when one fails, those that have begun are finished."""
@@ -162,7 +187,9 @@ async def _build_all(
         while waiting and not failed:
             role, began = waiting.pop(0), time.monotonic()
             report(f"image of {role}: Packer builds it (log: {packer.log(role)})")
-            words = packer_words(packer.program, packer.root, role, version, commit, building, ansible)
+            words = packer_words(
+                packer.program, packer.root, role, version, commit, building, ansible, apt_proxy
+            )
             try:
                 await programs.run(words, packer.root, packer.environment, packer.log(role))
             except CommandError as e:

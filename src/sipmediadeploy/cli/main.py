@@ -123,6 +123,10 @@ def deploy(
     packer_image: Annotated[
         str, typer.Option(help="An image of Debian 12, from which those of roles are built.")
     ] = "debian-12",
+    packer_apt_proxy: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="An HTTP proxy by which builds reach Debian's packages."),
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that the stack may take to be whole.")] = 900.0,
     api: Api = None,
 ) -> None:
@@ -134,7 +138,7 @@ def deploy(
     from sipmediadeploy.cli.deploy import deploy as run
     from sipmediadeploy.cli.deploy_images import BuildOptions
 
-    builds = BuildOptions(packer_flavor, packer_network, packer_image)
+    builds = BuildOptions(packer_flavor, packer_network, packer_image, packer_apt_proxy)
     run(_place(stack), Order(yes, foundation, terraform_dir, builds, timeout, api))
 
 

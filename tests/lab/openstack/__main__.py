@@ -1,4 +1,4 @@
-"""The lab's command: ``tests/lab/openstack/lab up|down|status|exec|instance|debian|roles|image``."""
+"""The lab's command: ``tests/lab/openstack/lab up|down|status|exec|instance|debian|roles|packages|image``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.lab.openstack import host, images, instances, lifecycle
 from tests.lab.openstack.inside.config import PORTS
 from tests.lab.openstack.inside.units import ENVIRONMENT
+from tests.lab.openstack.package_proxy import package_proxy
 from tests.lab.openstack.settings import DIRECTORY, NAME, NETWORK, Lab, LabError, read_settings
 
 _EPILOG = f"""
@@ -55,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     debian = commands.add_parser("debian", help="make the image of a Debian 12 server, and upload it")
     debian.add_argument("--name", default="debian-12", help="the image's name (default: debian-12)")
     debian.add_argument("packages", nargs="*", metavar="PACKAGE", help="packages that it has besides")
-    commands.add_parser("roles", help="make the images of the project's roles, and upload them")
+    roles = commands.add_parser("roles", help="make the images of the project's roles, and upload them")
+    roles.add_argument("roles", nargs="*", metavar="ROLE", help="those only")
+    commands.add_parser("packages", help="let instances reach Debian's packages by a proxy, until Ctrl-C")
     image = commands.add_parser("image", help="upload an image made of a root file system")
     image.add_argument("name")
     image.add_argument("source", type=Path, help="a directory or a tar file")
@@ -83,9 +86,14 @@ def _run(lab: Lab, arguments: argparse.Namespace) -> int:
             images.ensure_debian(lab, _say, arguments.packages, arguments.name)
         case "roles":
             # It needs the whole project, which the other commands do without.
-            from tests.lab.openstack.role_images import ensure_role_images
+            from tests.lab.openstack.role_images import ensure_role_images, parse_roles
 
-            print(f"role images of version {ensure_role_images(lab, _say)} are in the cloud")
+            version = ensure_role_images(lab, _say, parse_roles(arguments.roles))
+            print(f"role images of version {version} are in the cloud")
+        case "packages":
+            with package_proxy(lab) as url:
+                _say(f"packages are reached by {url}: smd deploy --packer-apt-proxy {url}; Ctrl-C ends it")
+                signal.pause()
         case "image":
             images.upload_root(lab, _say, arguments.source, arguments.name)
     return 0

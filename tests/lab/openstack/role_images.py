@@ -71,6 +71,18 @@ def ensure_role_images(lab: Lab, report: images.Report, roles: Sequence[Role] = 
     return version
 
 
+def parse_roles(words: Sequence[str]) -> Sequence[Role]:
+    """The roles of these names; without names, all that have an image. Pure.
+
+    Raises:
+        LabError: there is no such role.
+    """
+    unknown = sorted(set(words) - {str(role) for role in ROLES})
+    if unknown:
+        raise LabError(f"there is no role {unknown[0]}; there are {', '.join(map(str, ROLES))}")
+    return [role for role in ROLES if not words or str(role) in words]
+
+
 def raw_file(lab: Lab, role: Role, version: str) -> Path:
     """Where the image of ``role`` is kept."""
     recipe = [Path(images.__file__).read_text(), *(one.read_text() for one in sorted(_RECIPE.iterdir()))]

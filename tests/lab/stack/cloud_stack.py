@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,19 @@ class CloudStack(RunningStack):
         return done.stdout
 
     # What is in the cloud.
+
+    def remove_images(self, roles: Sequence[Role]) -> None:
+        """Remove all images of these roles, whoever made them."""
+        for role in roles:
+            name = f"smd-{role}"
+            for one in self.admin.all("the test looks", "image", "/images", "images", {"name": name}):
+                self.admin.delete("removing an image", "image", f"/images/{one['id']}")
+
+    def images(self) -> dict[str, Path]:
+        """The files of the roles' images, as Glance keeps them, by role and id."""
+        store = host.state_of(host.running(self.lab)) / "images"
+        found = self.all("image", "/images", "images")
+        return {f"{one['smd_role']} {one['id']}": store / one["id"] for one in found if "smd_role" in one}
 
     def all(self, service: Service, path: str, key: str, **query: object) -> list[Body]:
         """What the tenant sees."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from sipmediadeploy.images.build import ensure_images, ensure_test_image
+from sipmediadeploy.images.inputs import ROLES
 from sipmediadeploy.providers.docker.engine import ensure_engine
+from sipmediadeploy.stack import Role
 from tests.e2e.running import ROOT
+from tests.lab.openstack import images
 from tests.lab.openstack.role_images import ensure_role_images
 from tests.lab.openstack.settings import Lab
 from tests.lab.stack.cloud_stack import CloudStack, connect_as
@@ -28,10 +31,14 @@ pools:
 """
 
 
-def reach(lab: Lab, report: Callable[[str], None]) -> None:
+PACKED = (Role.KAMAILIO, Role.CONFERENCE_DEMO)
+"""The roles whose images Packer builds on the lab, in the tests; the others' are exported from Docker."""
+
+
+def reach(lab: Lab, report: Callable[[str], None], roles: Sequence[Role] = ROLES) -> None:
     """Let this process and the commands that it runs reach the lab, as its ``openrc`` does.
 
-    It has the role images of this checkout then.
+    It has the images of this checkout's ``roles`` then, and a Debian to build others from.
 
     Raises:
         LabError: it is not up, or an image can't be made.
@@ -41,7 +48,8 @@ def reach(lab: Lab, report: Callable[[str], None]) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [direct, os.environ.get(name)]))
     ensure_engine(report)
-    ensure_role_images(lab, report)
+    ensure_role_images(lab, report, roles)
+    images.ensure_debian(lab, report)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ import pytest
 from tests.e2e.running import eventually
 from tests.e2e.terminal import SMALL, Terminal
 from tests.lab.stack.cloud_stack import CloudStack
+from tests.lab.stack.conftest import Deployed
 from tests.lab.stack.fault_run import FAULTS, REPLACED_S, measure
+from tests.lab.stack.making import PACKED
 
 pytestmark = pytest.mark.e2e
 ANSWER_S = 5.0
@@ -22,8 +24,11 @@ _WANTED = {"kamailio": 2, "coturn": 2, "gateway": 2, "scaler": 2, "conference-de
 _BLUE, _ORANGE = "2040ff", "ff8c00"
 
 
-def test_a_whole_stack_comes_from_nothing(stack: CloudStack, took_s: float) -> None:
-    print(f"\nwhole {took_s:.0f} s after it was asked for")
+def test_a_whole_stack_comes_from_nothing(stack: CloudStack, deployed: Deployed) -> None:
+    print(
+        f"\nimages by Packer {deployed.images_s:.0f} s; then the stack whole after {deployed.whole_s:.0f} s"
+    )
+    assert all(f"image of {role}: built in" in deployed.said for role in PACKED)
     assert {one["role"] for one in stack.status()["replicas"]} == set(_WANTED)
     assert all(len(stack.replicas(role)) == number for role, number in _WANTED.items())
 

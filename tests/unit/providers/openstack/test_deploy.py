@@ -150,6 +150,7 @@ def test_missing_images_are_built_and_what_was_made_for_the_builds_is_removed(
     assert (given["version"], given["flavor"], given["source_image"]) == ("v2", "medium", "debian-12")
     assert given["ansible_playbook"] == "/ansible-playbook"
     assert given["floating_ip_network"]
+    assert given["apt_proxy"] == ""
     assert told[0]["cloud"] == "fake"
     assert PASSWORD not in str(told)
     assert {kind: len(things) for kind, things in cloud.things.items() if kind != "images"} == before
@@ -186,11 +187,17 @@ def test_builds_run_in_a_network_that_the_user_names(
     network: str, floating: bool, builds: Builds, programs: Programs
 ) -> None:
     inner = builds.trial.cloud.add("networks", name="inner")
-    builds.run(options=BuildOptions(network=network, flavor="large"))
+    builds.run(options=BuildOptions(network=network, flavor="large", apt_proxy="http://10.0.0.9:3142"))
     given = variables(programs.told("packer")[-1])
     assert (given["network"] == inner["id"], bool(given["floating_ip_network"])) == (floating, floating)
-    assert given["flavor"] == "large"
+    assert (given["flavor"], given["apt_proxy"]) == ("large", "http://10.0.0.9:3142")
     assert builds.trial.cloud.made("POST /network/v2.0/networks") == []
+
+
+@pytest.mark.parametrize("proxy", ["10.0.0.9:3142", "https://10.0.0.9", "http://user:word@host", "http://"])
+def test_a_proxy_that_apt_would_not_understand_is_refused(proxy: str) -> None:
+    with pytest.raises(CommandError, match="--packer-apt-proxy: expected http://ADDRESS:PORT"):
+        BuildOptions(apt_proxy=proxy)
 
 
 @pytest.mark.parametrize(
