@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from sipmediadeploy.stack import Role
 from tests.simulation.theatre import Theatre, stack
-from tests.simulation.world import API, World
+from tests.simulation.world import API, Machine, World
 
 
 async def history(seed: int, theatre: Theatre | None = None) -> None:
@@ -92,12 +93,17 @@ def trouble_of_scalers(theatre: Theatre) -> None:
         world.cuts |= {(process.name, id_) for id_ in world.machines if id_ != victim.record.id}
     elif chance() < 0.02:
         world.cuts.clear()
-    elif chance() < 0.01 and len(scalers) > 1:
+    elif chance() < 0.01 and _another_stays(world, scalers, victim):
         theatre.say(victim.record.name, "loses power")
         world.stop(victim)
-    elif chance() < 0.005 and len(scalers) > 1:
+    elif chance() < 0.005 and _another_stays(world, scalers, victim):
         theatre.say(victim.record.name, "is deleted by hand")
         world.vanish(victim)
+
+
+def _another_stays(world: World, scalers: Sequence[Machine], victim: Machine) -> bool:
+    """Without one that a leader is just deleting: both gone at a time is more than two scalers can mend."""
+    return any(one is not victim and one.record.id not in world.asked_to_delete for one in scalers)
 
 
 def traffic(world: World) -> None:

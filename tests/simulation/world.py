@@ -86,6 +86,8 @@ class World:
         self.creations_fail = False
         self.no_floating_ip_is_left = False
         self.never_come_up = False
+        self.asked_to_delete = set[str]()
+        """Ids of replicas that may go at any moment."""
         self.api_lies = 0.0
         """How often a request of the API takes effect and is answered with an error."""
         self.api_slow_s = 0.0
@@ -198,6 +200,7 @@ class World:
 
     async def delete(self, replica_id: str) -> None:
         self._note(f"delete {replica_id}")
+        self.asked_to_delete.add(replica_id)
         await self.api(lambda: self._delete(replica_id))
 
     def lease(self) -> WorldLeaseStore:
