@@ -219,7 +219,9 @@ class World:
         if cut or self.closed:
             await asyncio.sleep(0.05 if self.closed else 3.0)
             raise error
-        result: T = await asyncio.shield(virtual_loop().serve(answer()))
+        answering = virtual_loop().serve(answer())
+        answering.add_done_callback(_was_heard)
+        result: T = await asyncio.shield(answering)
         return result
 
     async def api(self, answer: Answer[T]) -> T:
@@ -415,6 +417,12 @@ class World:
                 machine.calls += 1
                 return True
         return False
+
+
+def _was_heard(answering: asyncio.Future[T]) -> None:
+    """An error is no surprise to the loop, when who asked is dead."""
+    if not answering.cancelled():
+        answering.exception()
 
 
 class WorldLeaseStore:
