@@ -245,10 +245,11 @@ class Media:
             return
         sink = depayloader.get_static_pad("sink")
         if (before := sink.get_peer()) is not None:
-            before.unlink(sink)
-            # A pad that leads nowhere is an error to rtpbin, which ends all of the pipeline.
+            # A pad that leads nowhere is an error to rtpbin, which ends all of the pipeline: nothing may come
+            # between this and the end of its link.
             kinds = Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST
             before.add_probe(kinds, lambda _pad, _info: Gst.PadProbeReturn.DROP)
+            before.unlink(sink)
         pad.link(sink)
 
     def _flows(self, session: int) -> tuple[Flow, Flow, int]:
