@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sipmediadeploy.images.host import read_host
 from tests.lab.openstack import host, rootfs
 from tests.lab.openstack.inside.busybox import MAKE_EXT4
 from tests.lab.openstack.settings import Lab, LabError
@@ -66,6 +67,8 @@ request subnet-mask, broadcast-address, routers, domain-name, domain-name-server
 def ensure_debian(lab: Lab, report: Report, packages: Sequence[str] = (), name: str = "debian-12") -> str:
     """Make a Debian 12 server with ``packages`` (once), upload it as the image ``name``; its id.
 
+    Its package sources are this host's, of Debian 12; without any, those that mmdebstrap names.
+
     Raises:
         LabError: it can't be made, or the lab is not up.
     """
@@ -79,9 +82,18 @@ def ensure_debian(lab: Lab, report: Report, packages: Sequence[str] = (), name: 
         rootfs.remove_tree(root)
         rootfs.bootstrap([*PACKAGES, *packages], root, lab.images / "debian.log")
         prepare_server(root)
+        if sources := read_host().sources:
+            rootfs.write(root / "etc/apt/sources.list", sources)
+        if (root / "etc/apt/sources.list").exists():
+            shutil.copyfile(root / "etc/apt/sources.list", package_sources(lab))
         make_raw(lab, root, raw)
         rootfs.remove_tree(root)
     return upload(lab, report, raw, name)
+
+
+def package_sources(lab: Lab) -> Path:
+    """Where the sources.list of the Debian server is kept, once it was made."""
+    return lab.images / "debian.sources.list"
 
 
 def upload_root(lab: Lab, report: Report, source: Path, name: str) -> str:

@@ -1,7 +1,7 @@
 """A way to Debian's packages for instances, which reach nothing but this host: an HTTP proxy here.
 
 It is tinyproxy, which listens on the lab's public network only, serves that network only, and fetches from
-the hosts of this host's own package sources only. Nothing else gets out (no CONNECT).
+the hosts of the Debian server's package sources only. Nothing else gets out (no CONNECT).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.lab.openstack import host
+from tests.lab.openstack import host, images
 from tests.lab.openstack.settings import Lab, LabError
 
 PORT = 3142
@@ -29,13 +29,13 @@ def package_proxy(lab: Lab) -> Iterator[str]:
     """The proxy while it runs: its URL, as apt and ``smd deploy --packer-apt-proxy`` take it.
 
     Raises:
-        LabError: the lab is not up, this host has no tinyproxy or no package source, or the port is in use.
+        LabError: the lab is not up or has no Debian server, tinyproxy is missing, or the port is in use.
     """
     host.running(lab)
     with tempfile.TemporaryDirectory(prefix="smd-lab-proxy-") as directory:
         Path(directory).chmod(0o755)  # tinyproxy is another user
         hosts = Path(directory) / "hosts"
-        hosts.write_text("".join(f"^{re.escape(name)}$\n" for name in package_hosts(_sources())))
+        hosts.write_text("".join(f"^{re.escape(name)}$\n" for name in package_hosts(_sources(lab))))
         configuration = Path(directory) / "tinyproxy.conf"
         configuration.write_text(write_configuration(lab, hosts, _upstream()))
         with _started(configuration, Path(directory) / "log") as process:
@@ -65,20 +65,23 @@ def write_configuration(lab: Lab, hosts: Path, upstream: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def package_hosts(sources: Sequence[str]) -> list[str]:
-    """The hosts of package sources, which are URLs; those that no HTTP proxy is for are left out. Pure.
+def package_hosts(sources: str) -> list[str]:
+    """The hosts of package sources (sources.list(5)); those that no HTTP proxy is for are left out. Pure.
 
     Raises:
         LabError: there is none.
     """
-    found = sorted({urlsplit(url).hostname or "" for url in sources if urlsplit(url).scheme == "http"} - {""})
+    found = sorted(set(re.findall(r"^deb .*?\bhttp://([^/:\s]+)", sources, re.MULTILINE)))
     if not found:
-        raise LabError("this host has no package source with http://, so there is nothing to hand on")
+        raise LabError("the Debian server has no package source with http://, so there is nothing to hand on")
     return found
 
 
-def _sources() -> list[str]:
-    return host.run(["apt-get", "indextargets", "--format", "$(SITE)"]).split()
+def _sources(lab: Lab) -> str:
+    try:
+        return images.package_sources(lab).read_text()
+    except OSError:
+        raise LabError("the lab has no Debian server: tests/lab/openstack/lab debian makes it") from None
 
 
 def _upstream() -> str:

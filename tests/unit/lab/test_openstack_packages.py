@@ -26,15 +26,15 @@ def test_what_this_host_reaches_by_a_proxy_is_handed_on_to_it() -> None:
 
 
 def test_hosts_of_package_sources_are_those_that_plain_http_reaches() -> None:
-    sources = [
-        "http://packages.test/debian/",
-        "http://packages.test/security",
-        "https://other.test/apt",
-        "file:/x",
-    ]
+    sources = (
+        "deb http://packages.test/debian bookworm main\n"
+        "deb [signed-by=/usr/share/keyrings/x.gpg] http://packages.test:80/security bookworm-security main\n"
+        "# deb http://not.test/debian bookworm main\n"
+        "deb https://other.test/apt bookworm main\n"
+    )
     assert package_hosts(sources) == ["packages.test"]
     with pytest.raises(LabError, match="no package source with http://"):
-        package_hosts(["https://other.test/apt"])
+        package_hosts("deb https://other.test/apt bookworm main\n")
 
 
 def test_role_images_are_made_of_those_that_are_named() -> None:
