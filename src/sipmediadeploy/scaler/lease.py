@@ -46,6 +46,9 @@ class LeaseTiming:
         )
 
 
+_ASKED_S = 0.1
+"""So often it is looked whether all agents have been asked for the terms that they know."""
+
 Told = Callable[[str], None]
 """Told what has happened, in an operator's words."""
 Turn = Callable[[str | None], int]
@@ -130,11 +133,19 @@ class Lease:
             # Those who would come late anyway need not look as often: a small cloud is kept busy by reading.
             look = self._timing.look * (1 + self._behind() / 2)
             period = self._timing.renew if self._mine is not None else look
+            await self._pause(stop, max(began + period, _now() + again_in))
+
+    async def _pause(self, stop: asyncio.Event, end: float) -> None:
+        """Until ``end``, or as soon as the terms become known without which the lease is not taken."""
+        unknown = self._highest_term() is None
+        while not stop.is_set() and (left := end - _now()) > 0:
             try:
-                async with asyncio.timeout(max(began + period - _now(), again_in)):
+                async with asyncio.timeout(min(left, _ASKED_S) if unknown else left):
                     await stop.wait()
             except TimeoutError:
                 pass
+            if unknown and self._highest_term() is not None:
+                return
 
     async def confirm(self) -> bool:
         """Read the record again: whether this scaler leads, as the store sees it now.

@@ -102,7 +102,7 @@ class Scaler:
         self._target = target
         self._provider = provider
         own, store = target.own_name, provider.lease()
-        self.lease = Lease(store, own, self._highest_term, hooks.told, turn=self._turn)
+        self.lease = Lease(store, own, self._highest_term, self._told, turn=self._turn)
         self._executor = executor(self.lease)
         self._hooks = hooks
         self._problems: tuple[Problem, ...] = ()
@@ -322,8 +322,9 @@ class Scaler:
         began = _now()
         try:
             async with asyncio.timeout(_INVENTORY_LIMIT_S):
-                records = await self._provider.inventory()
-                floating_ips = await self._provider.floating_ips()
+                records, floating_ips = await asyncio.gather(
+                    self._provider.inventory(), self._provider.floating_ips()
+                )
         except (ProviderError, TimeoutError) as e:
             self._read_error = str(e) or f"no answer within {_INVENTORY_LIMIT_S:.0f} s"
             self._readable_since = None
@@ -343,6 +344,11 @@ class Scaler:
         await asyncio.wait({woken, stopping}, timeout=STEP_S, return_when=asyncio.FIRST_COMPLETED)
         woken.cancel()
         self._wake.clear()
+
+    def _told(self, what: str) -> None:
+        """The lease has news: a new leader acts at once."""
+        self._hooks.told(what)
+        self._wake.set()
 
     def _turned_bad(self) -> None:
         self._hurry = True

@@ -25,6 +25,7 @@ find var/lib/apt/lists var/cache/apt -type f -size +0 ! -name lock
 grep -rlE '(file|copy|cdrom):/|127\.0\.0\.1|localhost|Proxy' etc/apt
 find home root -name '.*_history' -o -name known_hosts
 find var/log -name '*.log' -size +0 -o -name '*.journal'
+find var/log/journal -mindepth 1 2>/dev/null
 find etc opt root home usr/local var -xdev -type f -print0 | xargs -0 -r grep -lF -f /tmp/words
 find etc opt root home -xdev -type f -name '*.pem' -print0 | xargs -0 -r grep -l 'PRIVATE KEY'
 exit 0
