@@ -49,6 +49,9 @@ class LeaseTiming:
 _ASKED_S = 0.1
 """So often it is looked whether all agents have been asked for the terms that they know."""
 
+_ROUNDED_S = 0.001
+"""What is less is no time: a clock that is read again need not have gone on."""
+
 Told = Callable[[str], None]
 """Told what has happened, in an operator's words."""
 Turn = Callable[[str | None], int]
@@ -138,7 +141,7 @@ class Lease:
     async def _pause(self, stop: asyncio.Event, end: float) -> None:
         """Until ``end``, or as soon as the terms become known without which the lease is not taken."""
         unknown = self._highest_term() is None
-        while not stop.is_set() and (left := end - _now()) > 0:
+        while not stop.is_set() and (left := end - _now()) > _ROUNDED_S:
             try:
                 async with asyncio.timeout(min(left, _ASKED_S) if unknown else left):
                     await stop.wait()
