@@ -17,7 +17,7 @@ from sipmediadeploy.protocol.agent import Gateways, Order
 from sipmediadeploy.protocol.client import AgentError, Agents
 from sipmediadeploy.protocol.replica import ReplicaDocument
 from sipmediadeploy.providers.base import Provider, ProviderError, ReplicaRecord
-from sipmediadeploy.scaler.model import Action, Kind, Probe, Underway
+from sipmediadeploy.scaler.model import UNSEEN_ORDER_S, Action, Kind, Probe, Underway
 from sipmediadeploy.stack import Limits, Role
 
 LIMITS_S: Mapping[Kind, float] = {
@@ -40,8 +40,6 @@ _LONGEST_BACKOFF_S: Mapping[Kind, float] = {
 }
 _LONGEST_ORDER_BACKOFF_S = 5.0
 _FAILOVER_S, _FAILOVER_LOOK_S = 8.0, 0.1
-_UNSEEN_ORDER_S = 3.0
-"""An order whose effect has not been seen for so long may be given again."""
 
 
 class Authority(Protocol):
@@ -230,5 +228,5 @@ def _is_over(entry: _Entry, inventory_at: float | None, probes: Mapping[str, Pro
     else:
         probe = probes.get(entry.action.replica_id)
         answered = probe is not None and probe.answered_at is not None and probe.answered_at > entry.ended_at
-        seen = answered or now - entry.ended_at >= _UNSEEN_ORDER_S
+        seen = answered or now - entry.ended_at >= UNSEEN_ORDER_S
     return now >= entry.retry_at and seen if entry.retry_at is not None else seen

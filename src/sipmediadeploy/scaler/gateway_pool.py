@@ -7,7 +7,7 @@ it has no call left.
 from __future__ import annotations
 
 from sipmediadeploy.scaler import policy
-from sipmediadeploy.scaler.model import Action, Condition, Kind, Memory
+from sipmediadeploy.scaler.model import UNSEEN_ORDER_S, Action, Condition, Kind, Memory
 from sipmediadeploy.scaler.pool import Member, Pool, named
 
 
@@ -42,7 +42,9 @@ def _more(pool: Pool, needed: int, have: int) -> list[Action]:
     for member in pool.of(Condition.LEAVING):
         status = member.replica.status
         reversible = member.leaving_for_scaler and not member.outdated and not (status and status.retired)
-        if reversible and len(actions) < missing:
+        # What it said before that may be older than an order to retire, which is forgotten then.
+        heard = member.replica.probe.silent_for(pool.now) < UNSEEN_ORDER_S
+        if heard and reversible and len(actions) < missing:
             actions += pool.order(Kind.UNDRAIN, member, "its places are needed again")
     bad = [member for member in pool.members if member.bad]
     reason = f"{needed} needed, {have} there" + (f" ({named(bad)})" if bad else "")

@@ -61,6 +61,10 @@ SURGE = 2
 """How many replicas a pool may have beyond its number or ``max``, dead and leaving ones included."""
 
 
+UNSEEN_ORDER_S = 3.0
+"""Seconds: an order to an agent whose effect has not been seen for so long may be given again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What the agent of one replica has said, or how it fails to."""

@@ -153,6 +153,11 @@ def test_a_kamailio_that_does_not_do_its_job_is_replaced(
             ["create demo-gateway-1"],
         ),
         ({"state": State.DRAINED, "drained_by": "scaler"}, ["undrain demo-gateway-0"]),
+        # It may have been retired since: the order is forgotten after three seconds (simulated, seed 2054).
+        (
+            {"state": State.DRAINED, "drained_by": "scaler", "answered_at": NOW - 3.2},
+            ["create demo-gateway-1", "retire demo-gateway-0"],
+        ),
         ({"state": State.DRAINED, "drained_by": "operator"}, ["create demo-gateway-1"]),
         (
             {"state": State.FAILED, "failed_since": NOW - 6, "ready_at": None},
