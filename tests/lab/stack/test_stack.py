@@ -18,8 +18,8 @@ from tests.lab.stack.making import PACKED
 pytestmark = pytest.mark.e2e
 ANSWER_S = 5.0
 """Far over what is measured (benchmarks/openstack_failover.py): the machine is busy."""
-_FIRST_REQUEST_S = 15.0
-"""2 s are promised; 4.3 and 4.7 s were measured here, where one Neutron shares two cores with all else."""
+_FIRST_REQUEST_S = 10.0
+"""2 s are promised, and 1.7 s were measured; taking over a lease that others hold takes 13 s."""
 _WANTED = {"kamailio": 2, "coturn": 2, "gateway": 2, "scaler": 2, "conference-demo": 1}
 _BLUE, _ORANGE = "2040ff", "ff8c00"
 
