@@ -123,6 +123,12 @@ class CloudStack(RunningStack):
         """Whether a floating IP is mapped to a port."""
         return all(ip["port_id"] for ip in self._floating_ips(address))
 
+    def mapped_to(self, address: str) -> str:
+        """The id of the server to whose port a floating IP is mapped; that of a service address has none."""
+        (ip,) = self._floating_ips(address)
+        ports = self.all("network", "/ports", "ports", id=ip["port_id"]) if ip["port_id"] else []
+        return str(ports[0]["device_id"]) if ports else ""
+
     def in_instance(self, replica: dict[str, Any], *words: str) -> str:
         """What a command prints that is run on a replica's server, as root."""
         leader = instances.find_instance(self.lab, host.running(self.lab), str(replica["id"]))

@@ -74,8 +74,8 @@ def measure(
     """
     fault = FAULTS[name]
     status = stack.wait_whole(REPLACED_S)
-    active = next(one for one in status["replicas"] if one["role"] == fault.role and one.get("active"))
     addresses = {role: str(address) for role, address in status["floating_ips"].items()}
+    active = _active(stack, fault.role, status["replicas"], addresses)
     placed = calls_through(stack, addresses["kamailio"], workdir, watched_s) if calls_stay else None
     with _probes(fault.role, addresses) as probes, placed or contextlib.nullcontext() as calls:
         eventually(lambda: all(one.answered > 20 for one in probes), 20, "the floating IPs answer")
@@ -103,6 +103,14 @@ def measure(
         whole_s=whole,
         **asdict(lost),
     )
+
+
+def _active(
+    stack: CloudStack, role: str, replicas: list[dict[str, Any]], addresses: dict[str, str]
+) -> dict[str, Any]:
+    """Who holds the service address, or leads; or to whom the floating IP is mapped."""
+    mapped = stack.mapped_to(addresses[role]) if role in addresses else ""
+    return next(one for one in replicas if one["role"] == role and (one.get("active") or one["id"] == mapped))
 
 
 @contextlib.contextmanager
