@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -136,13 +137,14 @@ async def test_vp8_is_shown_where_the_worker_itself_sends_h264() -> None:
 async def test_the_stream_that_is_named_is_shown() -> None:
     async with side(LOW, RED) as a, side(HIGH, BLUE) as b, side(THIRD, GREEN) as c:
         ssrcs = []
-        for sender, name in ((a, "ac"), (b, "bc")):
+        for sender, name, colour in ((a, "ac", RED), (b, "bc", BLUE)):
             await sender.worker.create_peer(name, IceServers(), send=True)
             await c.worker.create_peer(name, IceServers(), send=False)
             offer = await sender.worker.offer(name)
             ssrcs.append(int(re.findall(r"a=ssrc:(\d+)", offer.partition("m=video")[2])[0]))
             await sender.worker.set_answer(name, await c.worker.answer(name, offer))
-        await until("c sees the newest", lambda: c.terminal.sees(BLUE))
+            # One after the other: the newest is the one whose packets began last.
+            await until("c sees the newest", partial(c.terminal.sees, colour))
         await c.worker.show_video(ssrcs[0])
         await until("c sees red", lambda: c.terminal.sees(RED))
         await c.worker.show_video(ssrcs[1])
