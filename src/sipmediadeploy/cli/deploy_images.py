@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sipmediadeploy.cli import programs
@@ -101,12 +101,12 @@ def ensure_role_images(
     _require(packer.program, missing, version)
     try:
         building = ensure_building(cloud, stack, options.network, options.flavor, options.source_image)
+        building = replace(building, apt_proxy=options.apt_proxy or "")
         ansible = asyncio.run(_ensure_ansible(packer, report))
         # Builds side by side would both write it.
         write_application(packer.root, packer.root / ".cache" / "application", report)
         commit = find_revision(packer.root, INPUTS) or "uncommitted"
-        proxy = options.apt_proxy
-        asyncio.run(_build_all(packer, missing, version, commit, building, ansible, proxy, report))
+        asyncio.run(_build_all(packer, missing, version, commit, building, ansible, report))
     finally:
         _clean_up(cloud, stack.name, report)
     lookup.forget()
@@ -131,14 +131,7 @@ def missing_roles(lookup: Lookup, roles: Sequence[Role]) -> list[Role]:
 
 
 def packer_words(
-    program: str,
-    root: Path,
-    role: Role,
-    version: str,
-    commit: str,
-    building: Building,
-    ansible: Path,
-    apt_proxy: str | None = None,
+    program: str, root: Path, role: Role, version: str, commit: str, building: Building, ansible: Path
 ) -> list[str]:
     """The command that builds the image of ``role``. It has no secret. Pure."""
     variables = {
@@ -151,7 +144,7 @@ def packer_words(
         "floating_ip_network": building.external,
         "security_groups": json.dumps([building.security_group]),
         "ansible_playbook": str(ansible),
-        "apt_proxy": apt_proxy or "",
+        "apt_proxy": building.apt_proxy,
     }
     given = [word for name, value in variables.items() for word in ("-var", f"{name}={value}")]
     return [program, "build", "-color=false", *given, str(root / "deploy" / "packer")]
@@ -176,7 +169,6 @@ async def _build_all(
     commit: str,
     building: Building,
     ansible: Path,
-    apt_proxy: str | None,
     report: Report,
 ) -> None:
     """Build the images, two side by side; when one fails, those that have begun are finished."""
@@ -187,9 +179,7 @@ async def _build_all(
         while waiting and not failed:
             role, began = waiting.pop(0), time.monotonic()
             report(f"image of {role}: Packer builds it (log: {packer.log(role)})")
-            words = packer_words(
-                packer.program, packer.root, role, version, commit, building, ansible, apt_proxy
-            )
+            words = packer_words(packer.program, packer.root, role, version, commit, building, ansible)
             try:
                 await programs.run(words, packer.root, packer.environment, packer.log(role))
             except CommandError as e:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sipmediadeploy.images.inputs import ROLES
 from tests.lab.openstack.package_proxy import PORT
 from tests.lab.stack.cloud_stack import CloudStack
-from tests.lab.stack.making import PACKED
 
 pytestmark = pytest.mark.e2e
 # Each line that it prints is something that should not be there. Words to look for come on standard input: no
@@ -36,7 +36,7 @@ def test_an_image_has_nothing_of_its_building(stack: CloudStack) -> None:
     master = (stack.stack_file.parent / "secrets.yaml").read_text().split("master:")[1].split()[0]
     proxy = f"{stack.lab.host_address}:{PORT}"
     found = stack.images()
-    assert {name.split()[0] for name in found} >= {*map(str, PACKED), "gateway", "coturn", "scaler"}
+    assert {name.split()[0] for name in found} >= {str(role) for role in ROLES}
     left = {name: left for name, file in found.items() if (left := _look(file, [master, proxy]))}
     assert left == {}
 

@@ -44,6 +44,8 @@ class Building:
     """Its name or id."""
     source_image: str
     """The name of an image of Debian 12."""
+    apt_proxy: str = ""
+    """The URL of a proxy by which packages are reached; empty: they are without one."""
 
 
 def ensure_building(
