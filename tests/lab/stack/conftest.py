@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -53,9 +54,9 @@ class Deployed:
 def deployed(lab: Lab, from_nothing: CloudStack) -> Deployed:
     """The stack as one command makes it."""
     from_nothing.remove_images(PACKED)
-    with package_proxy(lab) as proxy:
+    with package_proxy(lab) if PACKED else contextlib.nullcontext() as proxy:
         began = time.monotonic()
-        builds = ("--packer-flavor", "d2-2", "--packer-apt-proxy", proxy)
+        builds = ("--packer-flavor", "d2-2", "--packer-apt-proxy", proxy) if proxy else ()
         said = from_nothing.smd("deploy", "--yes", "--foundation", "smd", *builds, timeout=_DEPLOY_S)
         took_s = time.monotonic() - began
     print(said)

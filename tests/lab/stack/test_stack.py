@@ -28,9 +28,14 @@ def test_a_whole_stack_comes_from_nothing(stack: CloudStack, deployed: Deployed)
     print(
         f"\nimages by Packer {deployed.images_s:.0f} s; then the stack whole after {deployed.whole_s:.0f} s"
     )
-    assert all(f"image of {role}: built in" in deployed.said for role in PACKED)
     assert {one["role"] for one in stack.status()["replicas"]} == set(_WANTED)
     assert all(len(stack.replicas(role)) == number for role, number in _WANTED.items())
+
+
+def test_images_are_built_by_packer_from_a_plain_debian(deployed: Deployed) -> None:
+    if not PACKED:
+        pytest.skip("packer, ssh or tinyproxy is not installed, and this host's packages lack one of them")
+    assert all(f"image of {role}: built in" in deployed.said for role in PACKED)
 
 
 def test_the_first_replica_is_asked_for_as_soon_as_the_scaler_runs(stack: CloudStack) -> None:
