@@ -227,8 +227,9 @@ class Scaler:
             probes = {replica.record.id: replica.probe for replica in observation.replicas}
             underway = self._underway = self._executor.underway(self._read_at, probes, observation.now)
             result = plan(self._target, observation, underway, self._memory)
-            self._memory, problems = result.memory, result.problems
-            actions = result.actions if not self.lease.paused else ()
+            if self.lease.paused:
+                result = result.watched_only(self._memory)
+            self._memory, problems, actions = result.memory, result.problems, result.actions
         else:
             self._memory = Memory()
         self._problems, lease = problems, self.lease

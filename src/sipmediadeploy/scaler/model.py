@@ -6,7 +6,7 @@ Times are seconds of one monotonic clock, except where a name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -261,6 +261,11 @@ class Plan:
     actions: tuple[Action, ...]
     memory: Memory
     problems: tuple[Problem, ...] = ()
+
+    def watched_only(self, before: Memory) -> Plan:
+        """The same for one that must not act: nothing is done, nor remembered as done after ``before``."""
+        memory = replace(self.memory, flops=before.flops, address_moved=before.address_moved)
+        return replace(self, actions=(), memory=memory)
 
 
 class Condition(StrEnum):

@@ -460,3 +460,17 @@ def test_a_silent_replica_is_one_problem_whatever_its_silence_is_made_of(
     assert ("its service" in refused.about) == (serves is not None)
     assert "(111)" in refused.text
     assert "within 1 s" in late.text
+
+
+def test_a_scaler_that_only_watches_does_not_count_what_it_would_have_deleted(target: Target) -> None:
+    replicas = whole(target)
+    never_came_up = {"life": Life.STOPPED, "stopped_since": NOW - 3, "answered_at": None, "ready_at": None}
+    replicas["demo-gateway-0"] = replica(target, Role.GATEWAY, 0, **never_came_up)
+    observation = Observation(NOW, tuple(replicas.values()), inventory_at=NOW - 1)
+    before = Memory(started_at=0.0)
+    acting = plan(target, observation, (), before)
+    assert acting.actions
+    assert acting.memory.flops == {Role.GATEWAY: (1, NOW)}
+    watching = acting.watched_only(before)
+    assert (watching.actions, watching.memory) == ((), replace(acting.memory, flops={}))
+    assert watching.problems == acting.problems
