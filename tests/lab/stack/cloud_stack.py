@@ -19,11 +19,14 @@ from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.openstack import marks
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service, read_credentials
 from sipmediadeploy.stack import Role
-from tests.e2e.running import RunningStack, eventually
+from tests import terraform
+from tests.e2e.running import RunningStack, eventually, run
 from tests.lab.openstack import host, instances
 from tests.lab.openstack.settings import Lab
 
 _ANSWER_S = 120.0
+_DEPLOY_S = 1500.0
+_DESTROY_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,28 @@ class CloudStack(RunningStack):
     lab: Lab
     cloud: Cloud = field(repr=False)
     admin: Cloud = field(repr=False)
+    by_terraform: Path | None = None
+    """Where Terraform works that makes what it stands on; None: ``smd`` makes that."""
+
+    def deploy(self, *options: str) -> str:
+        """Bring it up as one command does; what that says."""
+        where = self.by_terraform
+        way = ("terraform", "--terraform-dir", str(where)) if where is not None else ("smd",)
+        return self.smd("deploy", "--yes", "--foundation", *way, *options, timeout=_DEPLOY_S)
+
+    def plan(self) -> str:
+        """What Terraform would change, in its words; it changes nothing when there is nothing to change."""
+        return run(*self._terraform("plan", "-detailed-exitcode"), timeout=_DESTROY_S)
+
+    def remove(self) -> str:
+        """Remove all of it, as its operator does; what the commands say."""
+        said = ""
+        if self.by_terraform is not None and (self.by_terraform / "terraform.tfstate").exists():
+            said = run(*self._terraform("destroy", "-auto-approve"), timeout=_DESTROY_S)
+        return said + self.smd("down", "--foundation")
+
+    def _terraform(self, *words: str) -> list[str]:
+        return [terraform.TOOL, f"-chdir={self.by_terraform}", words[0], "-no-color", *words[1:]]
 
     def status(self) -> dict[str, Any]:
         """What ``smd status --json`` prints; there is nobody to ask until a scaler leads.

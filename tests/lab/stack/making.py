@@ -6,11 +6,13 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from sipmediadeploy.images.build import ensure_images, ensure_test_image
 from sipmediadeploy.images.inputs import ROLES
 from sipmediadeploy.providers.docker.engine import ensure_engine
 from sipmediadeploy.stack import Role
+from tests import terraform
 from tests.e2e.running import ROOT
 from tests.lab.openstack import images
 from tests.lab.openstack.role_images import ensure_role_images
@@ -58,10 +60,15 @@ def reach(lab: Lab, report: Callable[[str], None], roles: Sequence[Role] = ROLES
 
 @contextlib.contextmanager
 def make_stack(
-    lab: Lab, name: str, report: Callable[[str], None], service_addresses: str = "vrrp"
+    lab: Lab,
+    name: str,
+    report: Callable[[str], None],
+    service_addresses: str = "vrrp",
+    *,
+    by_terraform: bool = False,
 ) -> Iterator[CloudStack]:
     """A stack of which there is only the file; what was made of it is removed at the end, unless the variable
-    ``SMD_LAB_KEEP`` is ``yes``.
+    ``SMD_LAB_KEEP`` is ``yes``. With ``by_terraform`` what it stands on is to be made by Terraform.
 
     Raises:
         AssertionError: something of that name is there and can't be removed.
@@ -72,7 +79,9 @@ def make_stack(
     stack_file.parent.mkdir(parents=True, exist_ok=True)
     stack_file.write_text(_STACK.format(name=name, network=lab.network, service_addresses=service_addresses))
     test_image = ensure_test_image(engine, report)
-    stack = CloudStack(name, stack_file, test_image, lab, connect_as("lab"), connect_as("lab-admin"))
+    example = _terraform_example(stack_file) if by_terraform else None
+    cloud, admin = connect_as("lab"), connect_as("lab-admin")
+    stack = CloudStack(name, stack_file, test_image, lab, cloud, admin, example)
     stack.smd("init")  # secrets; the stack file is there
     stack.smd("down", "--foundation")
     assert stack.left() == []
@@ -80,4 +89,13 @@ def make_stack(
         yield stack
     finally:
         if os.environ.get("SMD_LAB_KEEP") != "yes":
-            stack.smd("down", "--foundation")
+            stack.remove()
+
+
+def _terraform_example(stack_file: Path) -> Path:
+    """The example in a new directory, where both Terraform and ``smd deploy`` find what they need."""
+    directory = stack_file.parent / "terraform"
+    shutil.rmtree(directory, ignore_errors=True)
+    told = {"TF_VAR_stack_file": str(stack_file), "TF_VAR_smd": str(ROOT / "smd")}
+    os.environ.update(terraform.prepare(directory) | told)
+    return directory / "example"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import terraform
 from tests.e2e.running import eventually
 from tests.e2e.terminal import SMALL, Terminal
 from tests.lab.stack.cloud_stack import CloudStack
@@ -110,8 +112,16 @@ def test_a_server_in_error_is_replaced(stack: CloudStack) -> None:
     stack.wait_whole(REPLACED_S)
 
 
-def test_down_leaves_nothing(stack: CloudStack) -> None:
-    print(stack.smd("down", "--foundation"))
+def test_what_scalers_did_is_no_drift(stack: CloudStack) -> None:
+    if stack.by_terraform is None:
+        pytest.skip(terraform.WHY_NOT)
+    assert "No changes." in stack.plan()
+
+
+def test_its_end_leaves_nothing(stack: CloudStack) -> None:
+    began = time.monotonic()
+    print(stack.remove())
+    print(f"\nremoved after {time.monotonic() - began:.0f} s")
     assert stack.left() == []
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import hcl2
 
+from tests.terraform import SOURCES
 from tests.unit.terraform.standing import GIVEN, Standing, in_order
 
-TERRAFORM = Path(__file__).parents[3] / "deploy" / "terraform"
-MODULE = TERRAFORM / "openstack"
+MODULE = SOURCES / "openstack"
 
 Plain = dict[str, Any]
 """The foundation as JSON has it: by kind, by key."""

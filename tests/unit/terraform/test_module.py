@@ -16,8 +16,9 @@ from sipmediadeploy.providers.openstack.cloud import Cloud
 from sipmediadeploy.providers.openstack.ensure import ensure_foundation
 from sipmediadeploy.providers.openstack.foundation import Foundation
 from sipmediadeploy.stack import parse_stack
+from tests.terraform import SOURCES
 from tests.unit.providers.openstack.fake_cloud import FakeCloud
-from tests.unit.terraform.module import MODULE, TERRAFORM, Declared, blocks, kind_of, resources, texts
+from tests.unit.terraform.module import MODULE, Declared, blocks, kind_of, resources, texts
 from tests.unit.terraform.stacks import STACKS, stack_of
 from tests.unit.terraform.standing import standing_in
 
@@ -53,11 +54,11 @@ def test_terraform_declares_what_the_api_makes(which: str, empty_cloud: FakeClou
 
 
 def test_the_stack_file_is_all_that_terraform_needs_to_be_told() -> None:
-    variables, call = blocks(MODULE, "variable"), blocks(TERRAFORM / "example", "module")["stack"]
+    variables, call = blocks(MODULE, "variable"), blocks(SOURCES / "example", "module")["stack"]
     needed = {name for name, one in variables.items() if "default" not in one}
     assert needed == {"stack", "stack_file"}
     assert set(call) - {"source"} == set(variables), "the example shows every variable of the module"
-    assert all("default" in one for one in blocks(TERRAFORM / "example", "variable").values())
+    assert all("default" in one for one in blocks(SOURCES / "example", "variable").values())
     stack = parse_stack("name: demo\ndomain: sip.example.org\nprovider: openstack\n")
     told = effective(stack) | described_foundation(stack)
     for text in (text for block in resources().values() for text in texts(block)):
@@ -68,7 +69,7 @@ def test_the_stack_file_is_all_that_terraform_needs_to_be_told() -> None:
 
 
 def test_every_variable_output_and_input_is_described_and_used() -> None:
-    for directory in (MODULE, TERRAFORM / "example"):
+    for directory in (MODULE, SOURCES / "example"):
         text = "".join(path.read_text() for path in directory.glob("*.tf"))
         for kind in ("variable", "output"):
             for name, one in blocks(directory, kind).items():
@@ -77,7 +78,7 @@ def test_every_variable_output_and_input_is_described_and_used() -> None:
 
 
 def test_the_readme_says_every_port_that_is_let_in() -> None:
-    text = (TERRAFORM / "README.md").read_text()
+    text = (SOURCES / "README.md").read_text()
     rows = {row.split("|")[1]: row for row in text.splitlines() if row.startswith("| `")}
     for rule in described_foundation(stack_of("smallest"))["foundation"]["rules"].values():  # type: ignore[index]
         if rule["first_port"] not in (None, AGENT_PORT):
@@ -88,7 +89,7 @@ def test_the_readme_says_every_port_that_is_let_in() -> None:
 
 
 def test_the_picture_shows_every_port_that_is_let_in() -> None:
-    picture = (TERRAFORM.parents[1] / "docs" / "pictures" / "openstack-infrastructure.svg").read_text()
+    picture = (SOURCES.parents[1] / "docs" / "pictures" / "openstack-infrastructure.svg").read_text()
     shown = set(re.findall(r"\d+", " ".join(re.findall(r">([^<>]+)<", picture))))
     for rule in described_foundation(stack_of("smallest"))["foundation"]["rules"].values():  # type: ignore[index]
         if rule["security_group"] != "conference-demo" and rule["first_port"] is not None:

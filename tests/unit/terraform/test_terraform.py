@@ -1,17 +1,13 @@
-"""Terraform (or OpenTofu) itself, where it is installed, against a fake cloud.
-
-``SMD_TERRAFORM_PROVIDERS`` names a filesystem mirror with the OpenStack provider.
-"""
+"""Terraform (or OpenTofu) itself, where it is installed (:mod:`tests.terraform`), against a fake cloud."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -20,19 +16,15 @@ from sipmediadeploy.cli.config import described_foundation, effective
 from sipmediadeploy.providers.lease import Mark
 from sipmediadeploy.providers.openstack import replicas
 from sipmediadeploy.stack import Limits, Network, Role, Stack
+from tests import terraform
 from tests.unit.providers.openstack.conftest import SUBNET, Trial
 from tests.unit.providers.openstack.fake_cloud import PASSWORD, FakeCloud
-from tests.unit.terraform.module import TERRAFORM, Declared
+from tests.unit.terraform.module import Declared
 from tests.unit.terraform.stacks import stack_of
 from tests.unit.terraform.standing import standing_in
 
-TOOL = shutil.which("terraform") or shutil.which("tofu") or ""
-PROVIDERS = os.environ.get("SMD_TERRAFORM_PROVIDERS", "")
-installed = pytest.mark.skipif(not TOOL, reason="neither terraform nor tofu is on the PATH")
-with_provider = pytest.mark.skipif(
-    not (TOOL and PROVIDERS),
-    reason="needs terraform or tofu, and SMD_TERRAFORM_PROVIDERS: a filesystem mirror with the provider",
-)
+installed = pytest.mark.skipif(not terraform.TOOL, reason="neither terraform nor tofu is on the PATH")
+with_provider = pytest.mark.skipif(not terraform.usable(), reason=terraform.WHY_NOT)
 SMD = """#!{python}
 import json, pathlib, sys
 here = pathlib.Path({here!r})
@@ -52,18 +44,17 @@ class Example:
 
     path: Path
     cloud: FakeCloud
+    environment: dict[str, str] = field(default_factory=dict)
 
     def prepare(self, stack: Stack) -> None:
         """Write the effective stack and what Terraform is told, and initialize."""
-        shutil.copytree(TERRAFORM, self.path / "terraform", ignore=shutil.ignore_patterns(".terraform*"))
+        self.environment.update(terraform.prepare(self.path / "terraform"))
         told = json.dumps(effective(stack) | described_foundation(stack))
         (self.path / "terraform/example/effective-stack.json").write_text(told)
         (self.path / "credentials.json").write_text(json.dumps(self.cloud.credentials()))
         smd = self.path / "the smd"
         smd.write_text(SMD.format(python=sys.executable, here=str(self.path)))
         smd.chmod(0o755)
-        mirror = f'provider_installation {{\n  filesystem_mirror {{\n    path = "{PROVIDERS}"\n  }}\n}}\n'
-        (self.path / "terraform.rc").write_text(mirror)
         self.run("init")
 
     def run(self, *words: str, code: int = 0) -> str:
@@ -71,7 +62,7 @@ class Example:
         given = {"smd": self.path / "the smd", "stack_file": self.path / "my stack.yaml"}
         options = [f"-var={name}={value}" for name, value in given.items()] if words[0] in _TOLD else []
         result = subprocess.run(
-            [TOOL, words[0], "-no-color", *options, *words[1:]],
+            [terraform.TOOL, words[0], "-no-color", *options, *words[1:]],
             cwd=self.path / "terraform/example",
             env=self._environment(),
             capture_output=True,
@@ -89,18 +80,19 @@ class Example:
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("OS_", "TF_"))}
-        return kept | {
-            "OS_AUTH_URL": f"{self.cloud.url}/v3",
-            "OS_USERNAME": "u",
-            "OS_PASSWORD": PASSWORD,
-            "OS_PROJECT_NAME": "p",
-            "OS_USER_DOMAIN_NAME": "Default",
-            "OS_PROJECT_DOMAIN_NAME": "Default",
-            "OS_REGION_NAME": "RegionOne",
-            "TF_CLI_CONFIG_FILE": str(self.path / "terraform.rc"),
-            "TF_INPUT": "0",
-            "CHECKPOINT_DISABLE": "1",
-        }
+        return (
+            kept
+            | self.environment
+            | {
+                "OS_AUTH_URL": f"{self.cloud.url}/v3",
+                "OS_USERNAME": "u",
+                "OS_PASSWORD": PASSWORD,
+                "OS_PROJECT_NAME": "p",
+                "OS_USER_DOMAIN_NAME": "Default",
+                "OS_PROJECT_DOMAIN_NAME": "Default",
+                "OS_REGION_NAME": "RegionOne",
+            }
+        )
 
 
 _TOLD = ("plan", "apply", "destroy")
@@ -114,7 +106,7 @@ def example(tmp_path: Path, empty_cloud: FakeCloud) -> Example:
 @installed
 def test_it_is_written_as_terraform_formats_it() -> None:
     run = subprocess.run(
-        [TOOL, "fmt", "-check", "-diff", "-recursive", str(TERRAFORM)],
+        [terraform.TOOL, "fmt", "-check", "-diff", "-recursive", str(terraform.SOURCES)],
         capture_output=True,
         text=True,
         check=False,
