@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
 import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import pytest
-import yaml
 from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker.engine import connect
 from tests.integration.servers.host import Host, NoHost, ensure_image, start_host
-
-ANSIBLE = Path(__file__).resolve().parents[3] / "deploy" / "ansible"
-KAMAILIO, STANDBY, COTURN, GATEWAY, CONFERENCE = (
-    *("kamailio-0", "kamailio-1", "coturn-0", "gateway-0"),
-    "conference-0",
-)
-LAST_BYTES = {KAMAILIO: 16, STANDBY: 17, COTURN: 32, GATEWAY: 64, CONFERENCE: 9}
-GROUPS = {
-    "kamailio": [KAMAILIO, STANDBY],
-    "coturn": [COTURN],
-    "gateway": [GATEWAY],
-    "conference_demo": [CONFERENCE],
-}
-_PLAYBOOK_LIMIT_S = 2400
-SSH = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
-
-
-@dataclass(frozen=True, slots=True)
-class Played:
-    """What one run of the playbook did."""
-
-    output: str
-
-    def counted(self, what: str) -> dict[str, int]:
-        """By host: how often its recap says that ``what`` ('changed', 'failed') happened."""
-        lines = self.output.split("PLAY RECAP", 1)[1].splitlines()[1:]
-        found = (re.match(rf"(\S+)\s*:.*\b{what}=(\d+)", line) for line in lines)
-        return {match[1]: int(match[2]) for match in found if match}
+from tests.playbook import LAST_BYTES, SERVICE_BYTES, Played, play, write_inventory, write_stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +30,11 @@ class Stack:
 
     @property
     def service_addresses(self) -> dict[str, str]:
-        return {"kamailio": f"{self.prefix}.2", "coturn": f"{self.prefix}.3"}
+        return {pool: f"{self.prefix}.{last}" for pool, last in SERVICE_BYTES.items()}
 
     def play(self) -> Played:
-        """Run the playbook on all hosts.
-
-        Raises:
-            AssertionError: it failed.
-        """
-        done = subprocess.run(
-            [program("ansible-playbook"), "-i", str(self.directory / "inventory.yml"), "site.yml"],
-            cwd=ANSIBLE,
-            env={**os.environ, "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_PLAYBOOK_LIMIT_S,
-        )
-        assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
-        return Played(done.stdout)
+        """Run the playbook on all hosts."""
+        return play(self.directory)
 
 
 @pytest.fixture(scope="session")
@@ -99,8 +53,7 @@ def plain(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
         pytest.skip("ssh is not installed (package openssh-client)")
     directory = tmp_path_factory.mktemp("operator")
     name = f"smd-servers-{secrets.token_hex(2)}"
-    key = make_key(directory)
-    subprocess.run([program("smd"), "init", "--name", "fixed"], cwd=directory, check=True)
+    key = write_stack(directory)
     prefix = make_network(engine, name)
     hosts: dict[str, Host] = {}
     try:
@@ -114,9 +67,10 @@ def plain(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
                 f"{prefix}.{last}",
                 key.with_suffix(".pub").read_text(),
             )
-        stack = Stack(directory, prefix, hosts)
-        (directory / "inventory.yml").write_text(yaml.safe_dump(_inventory(stack, key)))
-        yield stack
+        write_inventory(
+            directory, prefix, {name: {"ansible_host": host.address} for name, host in hosts.items()}
+        )
+        yield Stack(directory, prefix, hosts)
     except NoHost as e:
         pytest.skip(str(e))
     finally:
@@ -133,13 +87,6 @@ def stack(plain: Stack) -> Stack:
     return plain
 
 
-def make_key(directory: Path) -> Path:
-    """An operator's SSH key; beside it is the public one."""
-    key = directory / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    return key
-
-
 def make_network(engine: docker.DockerClient, name: str) -> str:
     """A network of its own; the first three bytes of its addresses."""
     for third in range(40, 60):
@@ -150,28 +97,3 @@ def make_network(engine: docker.DockerClient, name: str) -> str:
             continue
         return f"100.66.{third}"
     raise AssertionError("no network of 100.66.40.0/24 to 100.66.59.0/24 is free")
-
-
-def _inventory(stack: Stack, key: Path) -> dict[str, object]:
-    variables = {
-        "ansible_user": "debian",
-        "ansible_ssh_private_key_file": str(key),
-        "ansible_ssh_common_args": SSH,
-        "common_smd": program("smd"),
-        "common_stack_file": str(stack.directory / "stack.yaml"),
-        "common_application": str(stack.directory / "application"),
-        # Beside benchmarks and other tests everything takes long.
-        "common_ready_s": 240,
-        "smd_network": f"{stack.prefix}.0/24",
-        "smd_service_addresses": stack.service_addresses,
-    }
-    children = {
-        group: {"hosts": {name: {"ansible_host": stack.hosts[name].address} for name in names}}
-        for group, names in GROUPS.items()
-    }
-    return {"all": {"vars": variables, "children": children}}
-
-
-def program(name: str) -> str:
-    """A program of the development environment."""
-    return str(Path(sys.executable).with_name(name))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
@@ -15,8 +13,9 @@ import pytest
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.stack import Role, parse_stack
-from tests.integration.servers.conftest import ANSIBLE, SSH, make_key, make_network, program
+from tests.integration.servers.conftest import make_network
 from tests.integration.servers.host import Host, NoHost, ensure_image, start_host
+from tests.playbook import ANSIBLE, SSH, make_key, play_words, program
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3000)]
@@ -36,16 +35,7 @@ def image(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
         words = ["-i", f"{host.address},", "-u", "debian", f"--private-key={key}", f"--ssh-common-args={SSH}"]
         words += ["-e", "smd_role=scaler", "-e", f"common_smd={program('smd')}"]
         words += ["-e", f"common_application={directory / 'application'}", "image.yml"]
-        done = subprocess.run(
-            [program("ansible-playbook"), *words],
-            cwd=ANSIBLE,
-            env={**os.environ, "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=2400,
-        )
-        assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+        play_words(*words)
         yield host
     except NoHost as e:
         pytest.skip(str(e))

@@ -14,16 +14,9 @@ import yaml
 from sipmediadeploy.protocol import turn
 from sipmediadeploy.protocol.secrets import agent_token, turn_secret
 from sipmediadeploy.protocol.sip_options import sip_options
-from tests.integration.servers.conftest import (
-    CONFERENCE,
-    COTURN,
-    GATEWAY,
-    GROUPS,
-    KAMAILIO,
-    STANDBY,
-    Stack,
-)
+from tests.integration.servers.conftest import Stack
 from tests.integration.servers.host import Host
+from tests.playbook import CONFERENCE, COTURN, GATEWAY, GROUPS, KAMAILIO, STANDBY
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3000)]
