@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from tests.e2e.fault_run import Measured, measure
 from tests.e2e.faults import FAULTS, at_once
 from tests.e2e.running import RunningStack
 
-from benchmarks.running import ROOT, tell
+from benchmarks.running import ROOT, p99, tell
 from sipmediadeploy.images.build import ensure_test_image
 from sipmediadeploy.providers.docker.engine import ensure_engine
 
@@ -84,7 +83,7 @@ def _row(name: str, until: str, seconds: Sequence[float], runs: Sequence[Measure
         until,
         len(ordered),
         round(statistics.median(ordered), 2),
-        round(ordered[math.ceil(0.99 * len(ordered)) - 1], 2),
+        round(p99(ordered), 2),
         round(ordered[-1], 2),
         sum(run.established for run in runs),
         sum(run.established_lost for run in runs),

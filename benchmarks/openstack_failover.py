@@ -1,13 +1,14 @@
 """What it costs when something breaks in a cloud: real faults on a stack on the lab, callers outside of it.
 
     python -m benchmarks.openstack_failover [--ways vrrp reassociate] [--faults kamailio-server-killed …]
-                                            [--runs 3] [--json]
+                                            [--runs 3] [--keep FILE] [--json]
 
 Two callers ask the pool's floating IP every 50 ms: one from one port that does not change, as terminals and
 gateways do, and one from a fresh port each time. The longest time without an answer is taken. Each way to
 move a service address has a stack of its own, one after the other: ``vrrp`` (the floating IP stays on the
 service address, which moves between the replicas) and ``reassociate`` (the floating IP is mapped anew by one
-request, as reference systems do). It needs the lab: make openstack-lab.
+request, as reference systems do). ``--keep`` adds each run to a file of JSON lines, and makes the rows of all
+that are in it. It needs the lab: make openstack-lab.
 """
 
 from __future__ import annotations
@@ -20,18 +21,26 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 from tests.e2e.running import ROOT
 from tests.lab.openstack.settings import LabError, read_settings
-from tests.lab.stack.cloud_stack import CloudStack
 from tests.lab.stack.fault_run import FAULTS, Measured, measure
 from tests.lab.stack.making import make_stack, reach
 
-from benchmarks.running import tell
+from benchmarks.running import p99, tell
 
 Way = Literal["vrrp", "reassociate"]
 WAYS: tuple[Way, ...] = ("vrrp", "reassociate")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, and how the service address was moved in it."""
+
+    way: str
+    measured: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,7 @@ class Row:
     fault: str
     runs: int
     one_port_p50_s: float
+    one_port_p99_s: float
     one_port_max_s: float
     one_port_never: int
     """In so many runs the caller with one port had no answer until the end of the watch."""
@@ -49,33 +59,46 @@ class Row:
     fresh_max_s: float
     established: int
     established_lost: int
+    calls: int
+    calls_lost: int
 
 
-def row_of(way: str, runs: Sequence[Measured]) -> Row:
-    """The row of ``runs``, which are of one fault."""
+def rows_of(runs: Sequence[Run]) -> list[Row]:
+    """A row for each way and fault, in the order in which they come."""
+    return [
+        _row([run.measured for run in runs if (run.way, run.measured.fault) == (way, fault)], way)
+        for way, fault in dict.fromkeys((run.way, run.measured.fault) for run in runs)
+    ]
+
+
+def _row(runs: Sequence[Measured], way: str) -> Row:
     kept, fresh = [run.no_answer_s for run in runs], [run.fresh_s for run in runs]
     return Row(
         way,
         runs[0].fault,
         len(runs),
         round(statistics.median(kept), 2),
+        round(p99(kept), 2),
         round(max(kept), 2),
         sum(not run.one_port_again for run in runs),
         round(statistics.median(fresh), 2),
         round(max(fresh), 2),
         sum(run.established for run in runs),
         sum(run.established_lost for run in runs),
+        sum(run.setup for run in runs),
+        sum(run.setup_lost for run in runs),
     )
 
 
 def table(rows: Sequence[Row]) -> str:
     """The rows for people."""
-    lines = [f"{'way':12} {'fault':24} runs  one port: p50    max  never   fresh: p50    max   dialogs lost"]
+    one_port, fresh = "one port: p50    p99    max  never", "fresh: p50    max"
+    lines = [f"{'way':12} {'fault':24} runs  {one_port}   {fresh}   dialogs lost   calls lost"]
     for row in rows:
-        one_port = f"{row.one_port_p50_s:13.2f} {row.one_port_max_s:6.2f}  {row.one_port_never:5}"
-        fresh = f"{row.fresh_p50_s:12.2f} {row.fresh_max_s:6.2f}"
-        lost = f"{row.established_lost} of {row.established}"
-        lines.append(f"{row.way:12} {row.fault:24} {row.runs:4}  {one_port}   {fresh}   {lost}")
+        times = f"{row.one_port_p50_s:13.2f} {row.one_port_p99_s:6.2f} {row.one_port_max_s:6.2f}"
+        others = f"{row.one_port_never:5}   {row.fresh_p50_s:10.2f} {row.fresh_max_s:6.2f}"
+        lost = f"{row.established_lost} of {row.established:<7}   {row.calls_lost} of {row.calls}"
+        lines.append(f"{row.way:12} {row.fault:24} {row.runs:4}  {times}  {others}   {lost}")
     return "\n".join(lines)
 
 
@@ -85,31 +108,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    rows: list[Row] = []
+    directory = ROOT / "artifacts" / "bench" / "openstack_failover"
+    directory.mkdir(parents=True, exist_ok=True)
+    keep: Path = args.keep or directory / "runs.jsonl"
+    if args.keep is None:
+        keep.unlink(missing_ok=True)
     try:
         lab = read_settings(os.environ)
         reach(lab, tell)
         for way in args.ways:
             with make_stack(lab, f"bench{way[:4]}", tell, service_addresses=way) as stack:
                 tell(stack.smd("bootstrap", "--foundation"))
-                rows += [_row(stack, way, fault, args.runs) for fault in args.faults]
+                for number in range(args.runs):
+                    for fault in args.faults:
+                        run = Run(way, measure(stack, fault, directory, calls_stay=way == "vrrp"))
+                        with keep.open("a", encoding="utf-8") as out:
+                            out.write(json.dumps(asdict(run)) + "\n")
+                        tell(f"{way}, {number + 1} of {args.runs}: {run.measured.line()}")
     except (LabError, AssertionError, OSError, subprocess.SubprocessError) as e:
         tell(f"openstack_failover: {e}")
         return 2
+    rows = rows_of([_read(line) for line in keep.read_text(encoding="utf-8").splitlines()])
     print(json.dumps([asdict(row) for row in rows], indent=2) if args.json else table(rows))
     return 0
 
 
-def _row(stack: CloudStack, way: Way, fault: str, runs: int) -> Row:
-    directory = ROOT / "artifacts" / "bench" / "openstack_failover" / stack.name
-    directory.mkdir(parents=True, exist_ok=True)
-    measured = []
-    for number in range(runs):
-        measured.append(measure(stack, fault, directory, calls_stay=way == "vrrp"))
-        tell(f"{way}, {number + 1} of {runs}: {measured[-1].line()}")
-    return row_of(way, measured)
+def _read(line: str) -> Run:
+    found = json.loads(line)
+    return Run(found["way"], Measured(**found["measured"]))
 
 
 if __name__ == "__main__":
