@@ -35,12 +35,14 @@ class Tenant:
         self._made.append((service, f"/{plural}/{made['id']}"))
         return made
 
-    def network(self, name: str) -> Any:
-        """A network with a subnet behind a router to ``public``, and a security group that lets all in."""
+    def network(self, name: str, **more: Any) -> Any:
+        """A network with a subnet behind a router to ``public``, and a security group that lets all in.
+
+        ``more``: of the subnet.
+        """
         network = self.make("network", "networks", name=name)
-        subnet = self.make(
-            "network", "subnets", name=name, network_id=network["id"], ip_version=4, cidr="10.99.0.0/24"
-        )
+        addresses = {"ip_version": 4, "cidr": "10.99.0.0/24"}
+        subnet = self.make("network", "subnets", name=name, network_id=network["id"], **addresses, **more)
         router = self.make(
             "network", "routers", name=name, external_gateway_info={"network_id": self.public_network()}
         )

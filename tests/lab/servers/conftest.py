@@ -81,7 +81,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def _make(lab: Lab, tenant: Tenant, directory: Path, user_data: str) -> Fleet:
-    network = tenant.network("servers")
+    # The cloud takes what it needs itself from elsewhere than the replicas' and the service addresses.
+    others = {"start": f"{_PREFIX}.240", "end": f"{_PREFIX}.250"}
+    network = tenant.network("servers", allocation_pools=[others])
     service = {pool: f"{_PREFIX}.{last}" for pool, last in SERVICE_BYTES.items()}
     public = {
         pool: _floating_ip(tenant, _port(tenant, network, address)) for pool, address in service.items()

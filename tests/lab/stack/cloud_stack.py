@@ -50,11 +50,10 @@ class CloudStack(RunningStack):
         return run(*self._terraform("plan", "-detailed-exitcode"), timeout=_DESTROY_S)
 
     def remove(self) -> str:
-        """Remove all of it, as its operator does; what the commands say."""
-        said = ""
+        """Remove all of it, as its operator does; what the command says."""
         if self.by_terraform is not None and (self.by_terraform / "terraform.tfstate").exists():
-            said = run(*self._terraform("destroy", "-auto-approve"), timeout=_DESTROY_S)
-        return said + self.smd("down", "--foundation")
+            return run(*self._terraform("destroy", "-auto-approve"), timeout=_DESTROY_S)
+        return self.smd("down", "--foundation")
 
     def _terraform(self, *words: str) -> list[str]:
         return [terraform.TOOL, f"-chdir={self.by_terraform}", words[0], "-no-color", *words[1:]]
