@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 from urllib.parse import quote
@@ -25,6 +26,18 @@ MADE_BY = "terraform apply (or smd bootstrap --foundation) makes it"
 """Of what a stack stands on, where it is missing."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in Glance, and what Nova asks of a flavour that is to run it."""
+
+    id: str
+    disk_gib: int
+    """Of the root disk: its ``min_disk``, or what it takes as it is. One that Packer built is as large as the
+    root disk on which it was built."""
+    memory_mib: int
+    """Its ``min_ram``."""
 
 
 class Lookup:
@@ -46,14 +59,14 @@ class Lookup:
         with self._lock:
             self._found.clear()
 
-    def image(self, role: Role) -> str:
-        """The id of the image of ``role``: the newest one of its name, and of the stack's version by
-        default.
-        """
-        return self._remember(f"image {role}", lambda: self._image(role))
+    def image(self, role: Role) -> Image:
+        """The image of ``role``: the newest one of its name, and of the stack's version by default."""
+        return self._remember(f"image {role}", lambda: _image(self._image(role)))
 
     def flavor(self, role: Role, limits: Limits) -> tuple[str, str]:
-        """Id and name of the flavour of ``role``."""
+        """Id and name of the flavour of ``role``: the named one, or the smallest that has room for ``limits``
+        and for the image, where that is there already.
+        """
         return self._remember(f"flavor {role} {limits}", lambda: self._flavor(role, limits))
 
     def network(self) -> str:
@@ -91,7 +104,7 @@ class Lookup:
             self._found[key] = time.monotonic() + _REMEMBERED_S, value
         return value
 
-    def _image(self, role: Role) -> str:
+    def _image(self, role: Role) -> Body:
         given = self._settings.images.get(role)
         name = given or f"smd-{role}"
         what = f"image {name}"
@@ -107,8 +120,8 @@ class Lookup:
                     hint=f"build it, or name one in openstack.images.{role}",
                 )
         if found:
-            return str(found[0]["id"])
-        return self._by_id(what, "image", "/images", name, f"build it, or correct openstack.images.{role}")
+            return found[0]
+        return self._get(what, "image", "/images", name, f"build it, or correct openstack.images.{role}")
 
     def _flavor(self, role: Role, limits: Limits) -> tuple[str, str]:
         given = self._settings.flavors.get(role)
@@ -120,11 +133,21 @@ class Lookup:
             names = ", ".join(sorted(one["name"] for one in flavors)) or "none"
             hint = f"correct openstack.flavors.{role}"
             raise Missing(f"flavour {given} is missing (there are: {names})", hint=hint)
-        disk = 0 if self._settings.volume_gib else 1
-        fitting = [one for one in flavors if _fits(one, limits) and one["disk"] >= disk]
+        try:
+            image = self.image(role)
+        except Missing:  # it is made later, or said elsewhere
+            image = Image("", 1, 0)
+        disk = 0 if self._settings.volume_gib else max(1, image.disk_gib)
+        memory = max(limits.memory_mib, image.memory_mib)
+        fitting = [
+            one for one in flavors if _fits(one, limits) and one["disk"] >= disk and one["ram"] >= memory
+        ]
         if not fitting:
+            asked = f"{limits.cpus:g} CPUs and {memory} MiB"
+            if disk > 1:
+                asked += f", and the {disk} GB of disk that the image needs,"
             raise Missing(
-                f"no flavour has {limits.cpus:g} CPUs and {limits.memory_mib} MiB for {role}",
+                f"no flavour has {asked} for {role}",
                 hint=f"name one in openstack.flavors.{role}, or lower pools.{role}.limits",
             )
         best = min(fitting, key=lambda one: (one["ram"], one["vcpus"], one["disk"], one["name"]))
@@ -167,14 +190,21 @@ class Lookup:
             raise Conflict(f"{what} {name}: {len(found)} have that name", hint=hint)
         if found:
             return str(found[0]["id"])
-        return self._by_id(f"{what} {name}", "network", f"/{path}", name, hint)
+        return str(self._get(f"{what} {name}", "network", f"/{path}", name, hint)["id"])
 
-    def _by_id(self, what: str, service: Service, path: str, id_: str, hint: str) -> str:
+    def _get(self, what: str, service: Service, path: str, id_: str, hint: str) -> Body:
         try:
             body = self._cloud.get(what, service, f"{path}/{quote(id_)}")
         except Missing:
             raise Missing(f"{what} is missing", hint=hint) from None
-        return str((body.get(path.strip("/").rstrip("s").replace("-", "_")) or body)["id"])
+        found: Body = body.get(path.strip("/").rstrip("s").replace("-", "_")) or body
+        return found
+
+
+def _image(body: Body) -> Image:
+    sizes = [body.get("size") or 0, body.get("virtual_size") or 0]
+    disk = max(int(body.get("min_disk") or 0), *(math.ceil(size / 2**30) for size in sizes))
+    return Image(str(body["id"]), disk, int(body.get("min_ram") or 0))
 
 
 def _fits(flavor: Body, limits: Limits) -> bool:

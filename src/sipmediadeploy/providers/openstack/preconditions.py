@@ -30,7 +30,7 @@ from sipmediadeploy.providers.openstack.errors import (
     Unavailable,
 )
 from sipmediadeploy.providers.openstack.lease import network_name
-from sipmediadeploy.providers.openstack.lookup import MADE_BY
+from sipmediadeploy.providers.openstack.lookup import MADE_BY, Image
 from sipmediadeploy.providers.openstack.survey import Survey
 from sipmediadeploy.stack import Limits, OpenStack, Stack
 
@@ -68,7 +68,7 @@ def findings(stack: Stack, needs: Sequence[Need], survey: Survey | ProviderError
         _clock(survey),
         *quotas.findings(stack, needs, survey),
         *_images(settings, needs, survey),
-        *_flavors(needs, survey),
+        *_flavors(settings, needs, survey),
         _external(stack, needs, survey),
         *_network(settings, survey),
         _lease(stack, survey),
@@ -124,7 +124,7 @@ def _images(settings: OpenStack, needs: Sequence[Need], survey: Survey) -> list[
     for need in needs:
         what, image = f"image of {need.role}", survey.images[need.role]
         if not isinstance(image, ProviderError):
-            found.append(ok(what, f"is there: {image}"))
+            found.append(ok(what, f"is there: {image.id}"))
             continue
         # One that the stack file names is somebody else's to make.
         built = isinstance(image, Missing) and need.role not in settings.images
@@ -132,11 +132,13 @@ def _images(settings: OpenStack, needs: Sequence[Need], survey: Survey) -> list[
     return found
 
 
-def _flavors(needs: Sequence[Need], survey: Survey) -> list[Finding]:
-    return [_flavor(need, survey.flavors[need.role]) for need in needs]
+def _flavors(settings: OpenStack, needs: Sequence[Need], survey: Survey) -> list[Finding]:
+    return [_flavor(settings, need, survey.flavors[need.role], survey.images[need.role]) for need in needs]
 
 
-def _flavor(need: Need, flavor: Body | ProviderError) -> Finding:
+def _flavor(
+    settings: OpenStack, need: Need, flavor: Body | ProviderError, image: Image | ProviderError
+) -> Finding:
     what = f"flavour of {need.role}"
     if isinstance(flavor, ProviderError):
         return judged(what, flavor)
@@ -146,7 +148,20 @@ def _flavor(need: Need, flavor: Body | ProviderError) -> Finding:
         todo = f"name a larger one in openstack.flavors.{need.role}, or lower pools.{need.role}.limits"
         said = f"{has}; pools.{need.role}.limits are {limits.cpus:g} CPUs, {limits.memory_mib} MiB"
         return problem(what, said, todo)
+    if isinstance(image, Image) and (said := _too_small(settings, flavor, image)):
+        todo = f"name a larger one in openstack.flavors.{need.role}, or build the image on a smaller one"
+        return problem(what, f"{flavor.get('name')}: {said}", todo)
     return ok(what, has)
+
+
+def _too_small(settings: OpenStack, flavor: Body, image: Image) -> str:
+    """What the image needs and the flavour does not have; empty: nothing."""
+    disk = settings.volume_gib or flavor.get("disk") or 0  # without a size it is the image's
+    if disk and disk < image.disk_gib:
+        return f"{disk} GB of disk, and the image needs {image.disk_gib}"
+    if flavor["ram"] < image.memory_mib:
+        return f"{flavor['ram']} MiB, and the image needs {image.memory_mib}"
+    return ""
 
 
 def _external(stack: Stack, needs: Sequence[Need], survey: Survey) -> Finding:

@@ -122,7 +122,7 @@ class Replicas:
         flavor, flavor_name = self.lookup.flavor(role, limits)
         subnet, _ = self.lookup.subnet(document.address)
         parts = Parts(
-            image=self.lookup.image(role),
+            image=self.lookup.image(role).id,
             flavor=flavor,
             network=self.lookup.network(),
             subnet=subnet,

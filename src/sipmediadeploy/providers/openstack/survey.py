@@ -10,6 +10,7 @@ from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.findings import Read
 from sipmediadeploy.providers.openstack import marks
 from sipmediadeploy.providers.openstack.cloud import Body
+from sipmediadeploy.providers.openstack.lookup import Image
 from sipmediadeploy.stack import Role
 
 
@@ -72,7 +73,7 @@ class Survey:
     """Cinder's absolute limits; None: no volumes are used."""
     image_list: Read[bool]
     extensions: Read[frozenset[str]]
-    images: Mapping[Role, Read[str]]
+    images: Mapping[Role, Read[Image]]
     flavors: Mapping[Role, Read[Body]]
     network: Read[Nets]
     lease: Read[Nets]

@@ -164,6 +164,17 @@ async def test_missing_images_and_flavours_are_named_with_what_to_do(whole: Doct
     assert found["quotas of cores and memory"].level is Level.UNKNOWN
 
 
+async def test_a_named_flavour_that_is_too_small_for_the_image_is_a_problem(whole: Doctor) -> None:
+    for image in whole.trial.cloud.things["images"]:
+        image["min_disk"] = 11
+    whole.trial.cloud.add("flavors", name="roomy", vcpus=2, ram=2048, disk=20)
+    found = await whole.look("flavors: {kamailio: medium}")
+    assert in_the_way(found) == {"flavour of kamailio"}
+    assert found["flavour of kamailio"].found == "medium: 10 GB of disk, and the image needs 11"
+    assert "openstack.flavors.kamailio" in found["flavour of kamailio"].todo
+    assert in_the_way(await whole.look("volume_gib: 12, flavors: {kamailio: medium}")) == set()
+
+
 async def test_before_terraform_ran_its_things_are_warnings_only(trial: Trial) -> None:
     for kind in ("networks", "subnets", "security_groups"):
         trial.cloud.things[kind][:] = [one for one in trial.cloud.things[kind] if one.get("name") == "public"]

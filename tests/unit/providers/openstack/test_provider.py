@@ -62,6 +62,43 @@ async def test_a_replica_is_made_found_and_deleted(trial: Trial) -> None:
     await provider.delete(made.id)
 
 
+@pytest.mark.parametrize(
+    ("of_the_image", "flavor"),
+    [
+        ({"min_disk": 10, "size": 2**30}, "medium"),
+        ({"min_disk": 11}, "roomy"),
+        ({"size": 11 * 2**30 - 5}, "roomy"),
+        ({"size": 2**30, "virtual_size": 11 * 2**30}, "roomy"),
+        ({"min_ram": 2049}, "large"),
+    ],
+)
+async def test_a_flavour_has_room_for_the_image(
+    trial: Trial, of_the_image: dict[str, int], flavor: str
+) -> None:
+    trial.cloud.add("flavors", name="roomy", vcpus=2, ram=4096, disk=20)
+    trial.cloud.add("flavors", name="roomier", vcpus=2, ram=4096, disk=40)
+    for image in trial.cloud.things["images"]:
+        image.update(of_the_image)
+    flavors = {one["id"]: one["name"] for one in trial.cloud.things["flavors"]}
+    if "min_ram" in of_the_image:
+        trial.cloud.things["flavors"][:] = [
+            one for one in trial.cloud.things["flavors"] if one["ram"] != 4096
+        ]
+    await trial.provider().create(trial.document(Role.KAMAILIO), LIMITS)
+    (server,) = trial.cloud.made(SERVERS)
+    assert flavors[server["server"]["flavorRef"]] == flavor
+
+
+async def test_that_no_flavour_has_room_for_the_image_is_said(trial: Trial) -> None:
+    for image in trial.cloud.things["images"]:
+        image["min_disk"] = 11
+    with pytest.raises(
+        errors.Missing, match="the 11 GB of disk that the image needs, for kamailio; name one"
+    ):
+        await trial.provider().create(trial.document(Role.KAMAILIO), LIMITS)
+    await trial.provider("volume_gib: 12").create(trial.document(Role.KAMAILIO), LIMITS)
+
+
 async def test_a_pool_has_one_port_with_its_address_and_one_floating_ip_for_good(trial: Trial) -> None:
     provider = trial.provider()
     await asyncio.gather(*(provider.create(trial.document(Role.KAMAILIO, slot), LIMITS) for slot in range(3)))
