@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import time
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 import pytest
@@ -21,6 +23,7 @@ from sipmediadeploy.stack import Limits, Role
 from tests.lab.provider.conftest import SUBNET, Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+_HUGE_MIB = 4_194_304
 
 
 async def test_a_replica_is_made_found_and_deleted(clean: Lab) -> None:
@@ -109,30 +112,38 @@ async def test_an_address_in_use_is_a_conflict_that_names_who_has_it(clean: Lab)
     assert await provider.inventory() == [made]
 
 
-async def test_no_host_with_room_is_said_and_nothing_is_left(clean: Lab) -> None:
-    admin = clean.require_admin()
-    flavor = {"name": f"{clean.stack.name}-huge", "ram": 4_194_304, "vcpus": 1, "disk": 1}
+@contextlib.contextmanager
+def _huge_flavor(lab: Lab, admin: cloud.Cloud) -> Iterator[str]:
+    """The name of a flavour for which no host has room, while it is there."""
+    flavor = {"name": f"{lab.stack.name}-huge", "ram": _HUGE_MIB, "vcpus": 1, "disk": 1}
     made = admin.post("a flavour", "compute", "/flavors", {"flavor": flavor})["flavor"]
     try:
-        provider = clean.provider(flavors={Role.GATEWAY: flavor["name"]})
-        with pytest.raises(NoValidHost, match=f"flavour {flavor['name']}"):
-            await provider.create(clean.document(Role.GATEWAY, 0), clean.limits(Role.GATEWAY))
-        assert await provider.inventory() == []
-        assert clean.marked() == []
+        yield str(made["name"])
     finally:
         admin.delete("a flavour", "compute", f"/flavors/{made['id']}")
 
 
+async def test_no_host_with_room_is_said_and_nothing_is_left(clean: Lab) -> None:
+    with _huge_flavor(clean, clean.require_admin()) as flavor:
+        provider = clean.provider(flavors={Role.GATEWAY: flavor})
+        with pytest.raises(NoValidHost, match=f"flavour {flavor}"):
+            await provider.create(clean.document(Role.GATEWAY, 0), clean.limits(Role.GATEWAY))
+        assert await provider.inventory() == []
+        assert clean.marked() == []
+
+
 async def test_a_used_up_quota_is_said_and_nothing_is_left(clean: Lab) -> None:
-    admin, project = clean.require_admin(), clean.cloud.project
-    quota = f"/os-quota-sets/{project}"
-    before = admin.get("quota", "compute", quota)["quota_set"]["instances"]
-    admin.put("quota", "compute", quota, {"quota_set": {"instances": 0, "force": True}})
-    try:
-        with pytest.raises(QuotaExceeded, match="quota is used up"):
-            await clean.provider().create(clean.document(Role.GATEWAY, 0), clean.limits(Role.GATEWAY))
-    finally:
-        admin.put("quota", "compute", quota, {"quota_set": {"instances": before, "force": True}})
+    admin, quota = clean.require_admin(), f"/os-quota-sets/{clean.cloud.project}"
+    before = admin.get("quota", "compute", quota)["quota_set"]["ram"]
+    with _huge_flavor(clean, admin) as flavor:
+        # Servers of other stacks of the project are made meanwhile: they have room.
+        admin.put("quota", "compute", quota, {"quota_set": {"ram": _HUGE_MIB // 2, "force": True}})
+        try:
+            provider = clean.provider(flavors={Role.GATEWAY: flavor})
+            with pytest.raises(QuotaExceeded, match="quota is used up"):
+                await provider.create(clean.document(Role.GATEWAY, 0), clean.limits(Role.GATEWAY))
+        finally:
+            admin.put("quota", "compute", quota, {"quota_set": {"ram": before, "force": True}})
     assert clean.marked() == []
 
 
