@@ -36,11 +36,16 @@ def prepare(directory: Path) -> dict[str, str]:
     """
     not_these = shutil.ignore_patterns(".terraform*", "*.tfstate*", "effective-stack.json")
     shutil.copytree(SOURCES, directory, ignore=not_these)
+    return configure(directory) | {"TF_INPUT": "0"}
+
+
+def configure(directory: Path) -> dict[str, str]:
+    """Let the provider be found, by a file in ``directory``; the environment variables for that."""
     configuration = directory / "terraform.rc"
     configuration.write_text(
         f'provider_installation {{\n  filesystem_mirror {{\n    path = "{PROVIDERS}"\n  }}\n}}\n'
     )
-    return {"TF_CLI_CONFIG_FILE": str(configuration), "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
+    return {"TF_CLI_CONFIG_FILE": str(configuration), "CHECKPOINT_DISABLE": "1"}
 
 
 def make_mirror(directory: Path) -> str:
