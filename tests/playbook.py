@@ -44,13 +44,13 @@ class Played:
         return {match[1]: int(match[2]) for match in found if match}
 
 
-def play(directory: Path) -> Played:
-    """Run the playbook on all hosts of the directory's inventory.
+def play(directory: Path, playbook: str = "site.yml") -> Played:
+    """Run a playbook on all hosts of the directory's inventory.
 
     Raises:
         AssertionError: it failed.
     """
-    return play_words("-i", str(directory / "inventory.yml"), "site.yml")
+    return play_words("-i", str(directory / "inventory.yml"), playbook)
 
 
 def play_words(*words: str) -> Played:

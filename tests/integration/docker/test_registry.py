@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import os
-import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import pytest
-import requests
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from sipmediadeploy.images.build import ensure_test_image
 from sipmediadeploy.images.inputs import INPUTS, ROLES, images_version, project_root
 from sipmediadeploy.images.labels import find_revision
 from sipmediadeploy.images.publish import tags
 from sipmediadeploy.providers.docker.labels import image_name
 from tests.ports import free_port
+from tests.registry import PASSWORD, USER, login, running_registry
 
 pytestmark = pytest.mark.integration
-CONFIG = """
-version: 0.1
-storage: {{filesystem: {{rootdirectory: /tmp/registry}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-auth: {{htpasswd: {{realm: test, path: /tmp/htpasswd}}}}
-"""
-HTPASSWD = "me:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"  # bcrypt of PASSWORD
-PASSWORD = "secret"
-SCRIPT = (
-    'printf %s "$CONFIG" >/tmp/config.yml; printf %s "$HTPASSWD" >/tmp/htpasswd; '
-    "exec docker-registry serve /tmp/config.yml"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +36,8 @@ class Trial:
 
     def smd(self, *words: str, password: str = PASSWORD) -> subprocess.CompletedProcess[str]:
         """Run ``smd images`` as somebody who logged in with ``password`` (empty: did not)."""
-        login = base64.b64encode(f"me:{password}".encode()).decode()
-        auths = {self.registry: {"auth": login}} if password else {}
-        (self.directory / "config.json").write_text(json.dumps({"auths": auths}))
+        known = login(self.registry, password=password) if password else {}
+        (self.directory / "config.json").write_text(json.dumps(known))
         return subprocess.run(
             [sys.executable, "-m", "sipmediadeploy.cli.main", "images", *words],
             env={**os.environ, "DOCKER_CONFIG": str(self.directory)},
@@ -72,34 +54,10 @@ def trial(
 ) -> Iterator[Trial]:
     if version != images_version(project_root()):
         pytest.skip("SMD_TEST_IMAGES: only the images of this checkout are pushed")
-    port = free_port()
-    container = engine.containers.run(
-        ensure_test_image(engine, print),
-        ["sh", "-c", SCRIPT],
-        name=f"smd-registry-{secrets.token_hex(2)}",
-        environment={"CONFIG": CONFIG.format(port=port), "HTPASSWD": HTPASSWD},
-        network_mode="host",
-        detach=True,
-    )
-    try:
+    with running_registry(engine) as port:
         smallest = min(ROLES, key=lambda role: engine.images.get(image_name(role, version)).attrs["Size"])
-        wait_until_it_answers(f"http://127.0.0.1:{port}/v2/")
         directory = tmp_path_factory.mktemp("registry")
         yield Trial(f"127.0.0.1:{port}", str(smallest), version, directory)
-    finally:
-        container.remove(force=True, v=True)
-
-
-def wait_until_it_answers(url: str) -> None:
-    deadline = time.monotonic() + 30
-    with requests.Session() as session:
-        session.trust_env = False
-        while True:
-            with contextlib.suppress(requests.ConnectionError):
-                assert session.get(url, timeout=5).status_code == requests.codes.unauthorized
-                return
-            assert time.monotonic() < deadline, f"not within 30 s: {url} answers"
-            time.sleep(0.1)
 
 
 def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -126,8 +84,8 @@ def test_an_image_comes_back_from_the_registry_as_it_went(engine: docker.DockerC
 
     here = engine.images.get(image_name(trial.role, trial.version))
     assert not [name for name in here.tags if name.startswith(trial.registry)]
-    login = {"username": "me", "password": PASSWORD}
-    pulled = engine.images.pull(repository, trial.version, auth_config=login)
+    account = {"username": USER, "password": PASSWORD}
+    pulled = engine.images.pull(repository, trial.version, auth_config=account)
     try:
         assert pulled.id == here.id
         assert pulled.labels == here.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -32,9 +33,14 @@ class Stack:
     def service_addresses(self) -> dict[str, str]:
         return {pool: f"{self.prefix}.{last}" for pool, last in SERVICE_BYTES.items()}
 
-    def play(self) -> Played:
-        """Run the playbook on all hosts."""
-        return play(self.directory)
+    def write_inventory(self, **variables: object) -> None:
+        """Write it, with the variables that are no other stack's."""
+        reached = {name: {"ansible_host": host.address} for name, host in self.hosts.items()}
+        write_inventory(self.directory, self.prefix, reached, **variables)
+
+    def play(self, playbook: str = "site.yml") -> Played:
+        """Run a playbook on all hosts."""
+        return play(self.directory, playbook)
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +55,25 @@ def engine() -> docker.DockerClient:
 @pytest.fixture(scope="session")
 def plain(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The hosts as they are before anything was done to them, and a stack file, secrets and an inventory."""
+    with plain_hosts(engine, tmp_path_factory.mktemp("operator")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def stack(plain: Stack) -> Stack:
+    """The hosts as the playbook has made them."""
+    played = plain.play()
+    assert set(played.counted("failed").values()) == {0}
+    return plain
+
+
+@contextlib.contextmanager
+def plain_hosts(
+    engine: docker.DockerClient, directory: Path, *, run_containers: bool = False
+) -> Iterator[Stack]:
+    """Plain Debian servers, and what their operator has in ``directory``."""
     if shutil.which("ssh") is None:
         pytest.skip("ssh is not installed (package openssh-client)")
-    directory = tmp_path_factory.mktemp("operator")
     name = f"smd-servers-{secrets.token_hex(2)}"
     key = write_stack(directory)
     prefix = make_network(engine, name)
@@ -66,25 +88,17 @@ def plain(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
                 f"{name}-{host}",
                 f"{prefix}.{last}",
                 key.with_suffix(".pub").read_text(),
+                runs_containers=run_containers,
             )
-        write_inventory(
-            directory, prefix, {name: {"ansible_host": host.address} for name, host in hosts.items()}
-        )
-        yield Stack(directory, prefix, hosts)
+        stack = Stack(directory, prefix, hosts)
+        stack.write_inventory()
+        yield stack
     except NoHost as e:
         pytest.skip(str(e))
     finally:
         for container in engine.containers.list(all=True, filters={"name": name}):
             container.remove(force=True, v=True)
         engine.networks.get(name).remove()
-
-
-@pytest.fixture(scope="session")
-def stack(plain: Stack) -> Stack:
-    """The hosts as the playbook has made them."""
-    played = plain.play()
-    assert set(played.counted("failed").values()) == {0}
-    return plain
 
 
 def make_network(engine: docker.DockerClient, name: str) -> str:

@@ -39,6 +39,12 @@ done
 mkdir -p "/run/cgroup/$1"
 echo $$ >"/run/cgroup/$1/cgroup.procs"
 umount /run/cgroup
+# An engine makes cgroups of its own.
+if [ "${2:-}" = containers ]; then
+	awk '$2 ~ "^/sys/fs/cgroup" { print $2 }' /proc/mounts | while read -r at; do
+		mount -o remount,rw,bind "$at"
+	done
+fi
 exec unshare --cgroup /sbin/init systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0
 """
 _CAPABILITIES = ("DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_NICE", "SYS_PTRACE")
@@ -114,17 +120,28 @@ class Host:
 
 
 def start_host(
-    engine: docker.DockerClient, image: str, network: str, name: str, address: str, key: str
+    engine: docker.DockerClient,
+    image: str,
+    network: str,
+    name: str,
+    address: str,
+    key: str,
+    *,
+    runs_containers: bool = False,
 ) -> Host:
-    """Start a host in ``network``; ``key`` is the public SSH key of the operator, the user ``debian``."""
+    """Start a host in ``network``; ``key`` is the public SSH key of the operator, the user ``debian``.
+
+    One that ``runs_containers`` may do all that an engine does, and has a disk that overlays may be on.
+    """
     api = engine.api
     container = api.create_container(
         image,
-        command=["/start", name],
+        command=["/start", name, *(["containers"] if runs_containers else [])],
         name=name,
         hostname=name[:63],
         environment={"container": "docker"},
         stop_signal="RTMIN+3",
+        volumes=["/var/lib/docker"] if runs_containers else [],
         host_config=api.create_host_config(
             cap_add=list(_CAPABILITIES),
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
