@@ -90,7 +90,11 @@ def make_mirror(directory: Path) -> str:
 
 
 def _said(*words: str) -> str:
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60).stdout
+    """What a program printed; nothing when it takes longer than a busy machine needs."""
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60).stdout
+    except subprocess.TimeoutExpired:
+        return ""
 
 
 if __name__ == "__main__":
