@@ -1,14 +1,17 @@
 """What it costs when something breaks in a cloud: real faults on a stack on the lab, callers outside of it.
 
     python -m benchmarks.openstack_failover [--ways vrrp reassociate] [--faults kamailio-server-killed …]
-                                            [--runs 3] [--keep FILE] [--json]
+                                            [--runs 3] [--keep FILE] [--at-once] [--removes] [--json]
 
-Two callers ask the pool's floating IP every 50 ms: one from one port that does not change, as terminals and
-gateways do, and one from a fresh port each time. The longest time without an answer is taken. Each way to
-move a service address has a stack of its own, one after the other: ``vrrp`` (the floating IP stays on the
-service address, which moves between the replicas) and ``reassociate`` (the floating IP is mapped anew by one
-request, as reference systems do). ``--keep`` adds each run to a file of JSON lines, and makes the rows of all
-that are in it. It needs the lab: make openstack-lab.
+Two callers ask the pool's floating IP every 50 ms: one from one port that does not change, as terminals
+and gateways do, and one from a fresh port each time. The longest time without an answer is taken. Each
+way to move a service address has a stack of its own, one after the other: ``vrrp`` (the floating IP
+stays on the service address, which moves between the replicas) and ``reassociate`` (the floating IP is
+mapped anew by one request, as reference systems do). ``--keep`` adds each run to a file of JSON lines,
+and makes the rows of all that are in it. ``--at-once`` breaks Kamailio's and Coturn's server in the
+same way together, and ``--removes`` deletes a server that was broken, once callers are answered again,
+so that the next one need not wait until it is given up: both for many runs in the same time. It needs
+the lab: make openstack-lab.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from tests.e2e.faults import at_once
 from tests.e2e.running import ROOT
 from tests.lab.openstack.settings import LabError, read_settings
 from tests.lab.stack.fault_run import FAULTS, Measured, measure
@@ -109,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--at-once", action="store_true")
+    parser.add_argument("--removes", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     directory = ROOT / "artifacts" / "bench" / "openstack_failover"
@@ -123,11 +129,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             with make_stack(lab, f"bench{way[:4]}", tell, service_addresses=way) as stack:
                 tell(stack.smd("bootstrap", "--foundation"))
                 for number in range(args.runs):
-                    for fault in args.faults:
-                        run = Run(way, measure(stack, fault, directory, calls_stay=way == "vrrp"))
-                        with keep.open("a", encoding="utf-8") as out:
-                            out.write(json.dumps(asdict(run)) + "\n")
-                        tell(f"{way}, {number + 1} of {args.runs}: {run.measured.line()}")
+                    for names in at_once(args.faults) if args.at_once else [[name] for name in args.faults]:
+                        stays = way == "vrrp"
+                        for one in measure(stack, names, directory, calls_stay=stays, removes=args.removes):
+                            with keep.open("a", encoding="utf-8") as out:
+                                out.write(json.dumps(asdict(Run(way, one))) + "\n")
+                            tell(f"{way}, {number + 1} of {args.runs}: {one.line()}")
     except (LabError, AssertionError, OSError, subprocess.SubprocessError) as e:
         tell(f"openstack_failover: {e}")
         return 2

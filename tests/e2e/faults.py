@@ -122,5 +122,5 @@ def at_once(names: Sequence[str]) -> list[list[str]]:
     """
     kinds: dict[str, list[str]] = {}
     for name in names:
-        kinds.setdefault(name.removeprefix(f"{FAULTS[name].role}-"), []).append(name)
+        kinds.setdefault(name.removeprefix("kamailio-").removeprefix("coturn-"), []).append(name)
     return list(kinds.values())

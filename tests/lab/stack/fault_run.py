@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,46 +63,66 @@ class Measured(CallsLost):
 
 
 def measure(
-    stack: CloudStack, name: str, workdir: Path, watched_s: float = WATCHED_S, calls_stay: bool = True
-) -> Measured:
+    stack: CloudStack,
+    names: Sequence[str],
+    workdir: Path,
+    watched_s: float = WATCHED_S,
+    *,
+    calls_stay: bool = True,
+    removes: bool = False,
+) -> list[Measured]:
     """Wait for the stack to be whole, break it, and wait until it is whole again.
 
-    Without ``calls_stay`` nobody calls, and only fresh callers must be answered again.
+    Faults of several ``names`` happen at once, of one role each; what became of the calls is the same for
+    all. Without ``calls_stay`` nobody calls, and only fresh callers must be answered again. With ``removes``
+    what was broken is then deleted by hand: the scaler leaves a silent replica a minute.
 
     Raises:
         AssertionError: callers are not answered again, or it is not whole in time.
     """
-    fault = FAULTS[name]
+    faults = {name: FAULTS[name] for name in names}
+    assert len({fault.role for fault in faults.values()}) == len(faults), f"two of one role: {faults}"
     status = stack.wait_whole(REPLACED_S)
     addresses = {role: str(address) for role, address in status["floating_ips"].items()}
-    active = _active(stack, fault.role, status["replicas"], addresses)
+    active = {
+        name: _active(stack, fault.role, status["replicas"], addresses) for name, fault in faults.items()
+    }
     placed = calls_through(stack, addresses["kamailio"], workdir, watched_s) if calls_stay else None
-    with _probes(fault.role, addresses) as probes, placed or contextlib.nullcontext() as calls:
+    with contextlib.ExitStack() as exits:
+        pairs = {name: _probes(exits, fault.role, addresses) for name, fault in faults.items()}
+        probes = [probe for pair in pairs.values() for probe in pair]
+        calls = exits.enter_context(placed) if placed else None
         eventually(lambda: all(one.answered > 20 for one in probes), 20, "the floating IPs answer")
         before = time.monotonic()
-        fault.breaks(stack, active)
+        for name, fault in faults.items():
+            fault.breaks(stack, active[name])
         time.sleep(max(0.0, before + watched_s - time.monotonic()))
-        kept, fresh = probes
-        again = probes if calls_stay else [fresh]
+        again = probes if calls_stay else [fresh for _, fresh in pairs.values()]
         answered = [one.answered for one in again]
         eventually(
             lambda: all(one.answered > count + 5 for one, count in zip(again, answered, strict=True)),
             60,
-            f"the floating IP answers after {name}",
+            f"the floating IPs answer after {', '.join(names)}",
         )
         lost = calls.finish() if calls else _NOBODY_CALLED
-        stack.wait_gone(active, REPLACED_S)
+        for broken in active.values():
+            if removes and broken["id"] in {one["id"] for one in stack.status()["replicas"]}:
+                stack.delete(broken)
+        for broken in active.values():
+            stack.wait_gone(broken, REPLACED_S)
         stack.wait_whole(REPLACED_S)
         whole = time.monotonic() - before
-        is_answered = kept.silent_s() < watched_s
-    return Measured(
-        fault=name,
-        no_answer_s=max(kept.longest_gap_s(), kept.silent_s()),
-        one_port_again=is_answered,
-        fresh_s=fresh.longest_gap_s(),
-        whole_s=whole,
-        **asdict(lost),
-    )
+        return [
+            Measured(
+                fault=name,
+                no_answer_s=max(kept.longest_gap_s(), kept.silent_s()),
+                one_port_again=kept.silent_s() < watched_s,
+                fresh_s=fresh.longest_gap_s(),
+                whole_s=whole,
+                **asdict(lost),
+            )
+            for name, (kept, fresh) in pairs.items()
+        ]
 
 
 def _active(
@@ -113,11 +133,9 @@ def _active(
     return next(one for one in replicas if one["role"] == role and (one.get("active") or one["id"] == mapped))
 
 
-@contextlib.contextmanager
-def _probes(role: str, addresses: dict[str, str]) -> Iterator[tuple[Probe, Probe]]:
-    """Somebody who keeps his port, and somebody who does not."""
+def _probes(exits: contextlib.ExitStack, role: str, addresses: dict[str, str]) -> tuple[Probe, Probe]:
+    """Somebody who keeps his port, and somebody who does not, until ``exits`` ends."""
     kind, address = (
         (StunProbe, addresses["coturn"]) if role == "coturn" else (SipProbe, addresses["kamailio"])
     )
-    with kind(address) as kept, kind(address, fresh=True) as fresh:
-        yield kept, fresh
+    return exits.enter_context(kind(address)), exits.enter_context(kind(address, fresh=True))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests import terraform
+from tests.e2e.faults import at_once
 from tests.e2e.running import eventually
 from tests.e2e.terminal import SMALL, Terminal
 from tests.lab.stack.cloud_stack import CloudStack
@@ -83,12 +84,14 @@ def test_a_replica_has_no_secret_of_another(stack: CloudStack) -> None:
         assert master not in said, replica["name"]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_costs_callers_seconds_and_no_dialog(stack: CloudStack, tmp_path: Path, fault: str) -> None:
-    measured = measure(stack, fault, tmp_path)
-    print(f"\n{measured.line()}")
-    assert measured.no_answer_s < ANSWER_S
-    assert measured.established_lost == 0, measured.messages
+@pytest.mark.parametrize("faults", at_once(list(FAULTS)), ids="+".join)
+def test_a_fault_costs_callers_seconds_and_no_dialog(
+    stack: CloudStack, tmp_path: Path, faults: list[str]
+) -> None:
+    for measured in measure(stack, faults, tmp_path):
+        print(f"\n{measured.line()}")
+        assert measured.no_answer_s < ANSWER_S
+        assert measured.established_lost == 0, measured.messages
     _one_leader_at_a_time(stack.events())
 
 
