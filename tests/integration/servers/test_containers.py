@@ -111,7 +111,7 @@ async def test_the_service_address_leaves_a_host_whose_container_is_killed(stack
         lambda: first.run("docker inspect -f '{{.Id}}' smd-replica", check=False) not in ("", before),
     )
     await until(f"{first.name} is ready", lambda: ": ready" in status(first), 60)
-    held = [host.name for host in (first, second) if str(address) in host.run("ip -4 -o address")]
+    held = [host.name for host in (first, second) if f" {address}/" in host.run("ip -4 -o address")]
     assert held == [second.name]
 
 
