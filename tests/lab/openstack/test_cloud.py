@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import pytest
 
 from tests.lab.openstack import images
 from tests.lab.openstack.inside.api import Api, ApiError, wait_for
+from tests.lab.openstack.inside.config import PUBLIC_BRIDGE
 from tests.lab.openstack.settings import Lab, LabError
 from tests.lab.openstack.tenants import (
     ANSWER_LIMIT_S,
@@ -56,6 +58,21 @@ def test_an_instance_has_no_way_out(tenant: Tenant, lab: Lab) -> None:
         url = f"http://{elsewhere}:8080/"
         ask = ("instance", "inside", "timeout", "5", "wget", "-q", "-O", "-", url)
         assert "<html" not in run_lab(*ask, check=False)
+
+
+def test_the_api_is_reached_while_ports_of_the_public_bridge_come_and_go(lab: Lab) -> None:
+    def ask() -> None:
+        socket.create_connection((str(lab.api_address), 5000), timeout=2).close()
+
+    ask()
+    lowest = ("address", "02:00:00:00:00:01", "type", "veth", "peer", "name", "lowest-peer")
+    run_lab("exec", "ip", "link", "add", "lowest", *lowest)
+    try:
+        run_lab("exec", "ip", "link", "set", "lowest", "master", PUBLIC_BRIDGE, "up")
+        ask()
+    finally:
+        run_lab("exec", "ip", "link", "del", "lowest")
+    ask()
 
 
 def test_of_eight_that_create_a_port_with_one_fixed_ip_exactly_one_succeeds(tenant: Tenant, lab: Lab) -> None:

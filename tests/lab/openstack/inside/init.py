@@ -15,6 +15,7 @@ from tests.lab.openstack.inside.supervisor import Supervisor
 from tests.lab.openstack.inside.units import units
 
 UPLINK = "uplink"
+_HARDWARE_ADDRESS = "02:00:00:00:00:02"
 _DIRECTORIES = ("glance/staging", "glance/tasks", "images", "nova/instances", "neutron", "home")
 _SWITCHES = ("ipv4/ip_forward", "bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables")
 
@@ -52,7 +53,9 @@ def _keep_the_logs_before() -> None:
 
 def _make_network(cloud: Cloud) -> None:
     _ip("link", "set", "lo", "up")
-    _ip("link", "add", PUBLIC_BRIDGE, "type", "bridge")
+    # A bridge without a hardware address of its own takes the lowest of its ports': another one when a router
+    # comes or goes, and for half a minute the host would send what is for the API to the one before.
+    _ip("link", "add", PUBLIC_BRIDGE, "address", _HARDWARE_ADDRESS, "type", "bridge")
     _ip("link", "set", PUBLIC_BRIDGE, "addrgenmode", "none")
     _ip("addr", "add", f"{cloud.address}/24", "dev", PUBLIC_BRIDGE)
     _ip("link", "set", PUBLIC_BRIDGE, "up")
