@@ -47,10 +47,10 @@ def running_registry(engine: docker.DockerClient, listen: str = "127.0.0.1") -> 
         container.remove(force=True, v=True)
 
 
-def login(*registries: str, password: str = PASSWORD) -> dict[str, object]:
+def login(registry: str, password: str = PASSWORD) -> dict[str, object]:
     """The file that ``docker login`` writes."""
     auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
-    return {"auths": {registry: {"auth": auth} for registry in registries}}
+    return {"auths": {registry: {"auth": auth}}}
 
 
 def _wait_until_it_answers(url: str) -> None:
