@@ -85,6 +85,17 @@ class BenchStack:
 
 
 @contextlib.contextmanager
+def idle_stack(directory: Path) -> Iterator[Path]:
+    """A stack of all defaults and nothing else on it; its stack file. Taken down at the end.
+
+    Raises:
+        NoStack: it did not come up.
+    """
+    with _up(directory, f"name: {NAME}\ndomain: bench.example.org\n") as file:
+        yield file
+
+
+@contextlib.contextmanager
 def bench_stack(directory: Path, conference: str = "") -> Iterator[BenchStack]:
     """Bring it up with its files in ``directory``, and take it down at the end, whatever happens.
 
@@ -93,9 +104,18 @@ def bench_stack(directory: Path, conference: str = "") -> Iterator[BenchStack]:
     Raises:
         NoStack: it did not come up.
     """
+    with _up(directory, _STACK + conference) as file:
+        status: dict[str, Any] = smd_json(file, "status", "--json")
+        gateways = _gateways(status)
+        image = _docker("inspect", "--format", "{{.Config.Image}}", gateways[0].container)
+        yield BenchStack(file, image, str(status["page"] or "").rpartition("/")[0], *gateways)
+
+
+@contextlib.contextmanager
+def _up(directory: Path, stack: str) -> Iterator[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "stack.yaml"
-    file.write_text(_STACK + conference)
+    file.write_text(stack)
     try:
         ensure_engine(tell)
     except ProviderError as e:
@@ -105,12 +125,21 @@ def bench_stack(directory: Path, conference: str = "") -> Iterator[BenchStack]:
         for command in ("init", "down", "up"):
             if _smd(command, file).returncode:
                 raise NoStack(f"smd {command} failed")
-        status: dict[str, Any] = json.loads(_smd("status", file, "--json", capture=True).stdout)
-        gateways = _gateways(status)
-        image = _docker("inspect", "--format", "{{.Config.Image}}", gateways[0].container)
-        yield BenchStack(file, image, str(status["page"] or "").rpartition("/")[0], *gateways)
+        yield file
     finally:
         _smd("down", file)
+
+
+def smd_json(file: Path, command: str, *words: str, parse: bool = True) -> Any:
+    """What an ``smd`` command printed, as JSON; nothing without ``parse``.
+
+    Raises:
+        NoStack: it failed.
+    """
+    done = _smd(command, file, *words, capture=True)
+    if done.returncode:
+        raise NoStack(f"smd {command} failed")
+    return json.loads(done.stdout) if parse else None
 
 
 def _gateways(status: dict[str, Any]) -> list[Gateway]:
