@@ -20,6 +20,7 @@ from sipmediadeploy.node.isolation import DISCARD_PORT, Witnesses, default_gatew
 from sipmediadeploy.node.roles import keepalived
 from sipmediadeploy.node.roles.base import Health, NodeRole, RoleError
 from sipmediadeploy.node.roles.registry import role_of
+from sipmediadeploy.node.service_address import ServiceAddress
 from sipmediadeploy.node.state import AgentState, StateError
 from sipmediadeploy.node.supervisor import Supervisor, SupervisorError
 from sipmediadeploy.node.systemd import supervisor_here
@@ -28,8 +29,10 @@ from sipmediadeploy.protocol.replica import PATH, KamailioService, ReplicaDocume
 
 log = structlog.get_logger()
 
-_QUICK_S = 0.1
-"""After a miss: the second one comes so soon. Also how often the election's number is looked at."""
+_QUICK_S = 0.05
+"""After a miss: the second question comes so soon."""
+_ELECTION_S = 0.2
+"""How often the election's number is looked at without news: time changes it, and a freeze is noticed."""
 _SERVICES_S, _STOPPED_LOOKS = 2.0, 3
 _ADDRESS_LIMIT_S = 15.0
 
@@ -64,6 +67,9 @@ class Agent:
         self._stopped: dict[str, int] = {}
         """By service: in how many looks in a row it was found stopped."""
         self._witnesses = Witnesses(_neighbours(document))
+        self._address = None if document.vrrp is None else ServiceAddress(document.vrrp.service_address)
+        self._news = asyncio.Event()
+        """Something that the election's number depends on has changed."""
 
     async def start_services(self) -> None:
         """Render, and start what is not running; what runs is adopted.
@@ -108,9 +114,7 @@ class Agent:
 
     def active(self) -> bool | None:
         """Whether this replica holds the service address, or leads; None when its pool has neither."""
-        if self.document.vrrp is None:
-            return self._seen.last.active
-        return machine.has_address(self.document.vrrp.service_address)
+        return self._seen.last.active if self._address is None else self._address.held
 
     async def service_metrics(self) -> bytes:
         """What the service itself counts, for Prometheus."""
@@ -142,12 +146,16 @@ class Agent:
 
     async def run(self) -> None:
         """Check, write the election's number and look after the services, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._check_forever())
-            tasks.create_task(self._watch_services())
-            if self.document.vrrp is not None:
-                tasks.create_task(self._stand_for_election())
-                tasks.create_task(self._witnesses.run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._check_forever())
+                tasks.create_task(self._watch_services())
+                if self._address is not None:
+                    tasks.create_task(self._address.run(self._news.set))
+                    tasks.create_task(self._stand_for_election())
+                    tasks.create_task(self._witnesses.run(self._news.set))
+        finally:
+            await self._role.close()
 
     async def _obey(
         self, order: Order, change: Callable[[AgentState], AgentState], tell: Callable[[], Awaitable[None]]
@@ -171,6 +179,7 @@ class Agent:
                 self._state = new
             raise
         self._state = new
+        self._news.set()
 
     async def _use_gateways(self) -> None:
         wanted = self._state.gateways
@@ -185,6 +194,7 @@ class Agent:
                 health = Health(False, "hears nobody on its network: it is cut off")
             self._seen = decide.after_check(before, health, self._role.patience_s, self._clock())
             if self._seen.healthy != before.healthy:
+                self._news.set()
                 log.info("health", healthy=self._seen.healthy, reason=health.reason)
             if health.ok:
                 with suppress(RoleError):
@@ -250,7 +260,10 @@ class Agent:
                     written = value
                 except OSError as e:
                     log.error("election", problem=f"{self._health_file} can't be written: {e.strerror}")
-            await asyncio.sleep(_QUICK_S)
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ELECTION_S):
+                    await self._news.wait()
 
     def _election_value(self, now: float) -> int:
         if now - self._thawed_at < decide.THAW_S:

@@ -2,26 +2,28 @@
 
 A replica whose network fails in one direction may still send: its announcements keep the service address here
 while no caller's packet arrives, and its own health checks, which are local, see nothing of it. So it asks
-its neighbours, by opening a TCP connection that may as well be refused. Who has answered once is a *witness*;
-when all witnesses fail to answer, twice in a row, it is this replica that is cut off.
+its neighbours, by opening a TCP connection that may as well be refused. A neighbour that has answered once is
+a *witness*. One witness is asked all the time, and when it is silent all are. When all fail to answer, twice
+in a row, it is this replica that is cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
-ANSWER_S = 0.2
+ANSWER_S = 0.12
 """Kernels answer, in far less than that, however busy the machine is."""
 LATE_S = 0.1
-EVERY_S, AGAIN_S = 0.25, 0.05
+EVERY_S, AGAIN_S = 0.1, 0.02
 """After a round in which somebody answered, and in which nobody did."""
-STRANGERS_EVERY = 40
+TWICE = 2
+"""So many questions each witness is asked side by side, once one is silent: a lost packet is no proof."""
+STRANGERS_EVERY = 100
 """Who is no witness is asked in every so many-eth round."""
 ROUNDS = 2
 DISCARD_PORT = 9
@@ -40,6 +42,8 @@ class Witnesses:
         self._targets = tuple(targets)
         self._ask = ask or answers
         self._witnesses: set[Target] = set()
+        self._favourite: Target | None = None
+        """The first in the list that answered last time."""
         self._rounds = 0
         self._silent_rounds = 0
 
@@ -51,25 +55,35 @@ class Witnesses:
         """
         return len(self._witnesses) >= 2 and self._silent_rounds >= ROUNDS
 
-    async def run(self) -> None:
-        """Ask for ever."""
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Ask for ever; ``changed`` is called when :attr:`isolated` has changed."""
         while True:
+            before = self.isolated
             heard = await self.round()
+            if self.isolated != before:
+                changed()
             await asyncio.sleep(EVERY_S if heard else AGAIN_S)
 
     async def round(self) -> bool:
-        """Ask everybody once; whether somebody answered.
+        """Ask one witness, and when it is silent everybody; whether somebody answered.
 
         A round in which this process was not run in time shows nothing: its time limits were over, not the
         others' answers missing.
         """
-        clock = asyncio.get_running_loop().time
-        began, strangers = clock(), self._rounds % STRANGERS_EVERY == 0
-        asked = [target for target in self._targets if strangers or target in self._witnesses]
+        strangers = self._rounds % STRANGERS_EVERY == 0
         self._rounds += 1
+        if self._favourite is not None and not strangers:
+            if await self._ask(self._favourite):
+                self._silent_rounds = 0
+                return True
+            self._favourite = None
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        asked = list(self._targets) if strangers else [*self._witnesses] * TWICE
         answered = await asyncio.gather(*(self._ask(target) for target in asked))
         heard = {target for target, answer in zip(asked, answered, strict=True) if answer}
         self._witnesses |= heard
+        self._favourite = next((target for target in self._targets if target in heard), None)
         if heard:
             self._silent_rounds = 0
         elif clock() - began <= ANSWER_S + LATE_S:
@@ -80,17 +94,16 @@ class Witnesses:
 async def answers(target: Target) -> bool:
     """Whether the machine of ``target`` answers: accepting a connection and refusing it are both answers."""
     address, port = target
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            _, writer = await asyncio.open_connection(str(address), port)
-    except ConnectionRefusedError:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
+        except ConnectionRefusedError:
+            return True
+        except (OSError, TimeoutError):
+            return False
         return True
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
 
 
 def default_gateway(routes: str | None = None) -> IPv4Address | None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from sipmediadeploy.node.roles.base import RenderedFile
 
 _SIOCGIFADDR = 0x8915
-_FIB_TRIE = Path("/proc/net/fib_trie")
 
 
 def write_files(files: dict[Path, RenderedFile]) -> bool:
@@ -47,15 +46,31 @@ def write_files(files: dict[Path, RenderedFile]) -> bool:
 
 def is_stopped(pid: int, proc: Path = Path("/proc")) -> bool:
     """Whether the process, or a child of it, is stopped (SIGSTOP, a debugger): it lives and does nothing."""
-    for stat in proc.glob("[0-9]*/stat"):
-        try:
-            # After the command's name, which is in parentheses and may contain anything (proc(5)).
-            state, parent = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:2]
-        except (OSError, ValueError):  # it has ended just now
-            continue
-        if state in ("T", "t") and str(pid) in (stat.parent.name, parent):
-            return True
-    return False
+    children = (_read_text(path).split() for path in proc.glob(f"{pid}/task/*/children"))
+    pids = [str(pid), *(child for of_thread in children for child in of_thread)]
+    return any(_stat_fields(one, proc)[:1] in (["T"], ["t"]) for one in pids)
+
+
+def started_at(pid: int, proc: Path = Path("/proc")) -> str | None:
+    """When the process was started, in the kernel's ticks: with it a pid names one process only; None: it has
+    ended.
+    """
+    fields = _stat_fields(str(pid), proc)
+    return fields[19] if len(fields) > 19 and fields[0] != "Z" else None
+
+
+def _stat_fields(pid: str, proc: Path) -> list[str]:
+    """The fields of ``/proc/PID/stat`` from the state on (proc(5)); none when the process has ended."""
+    # After the command's name, which is in parentheses and may contain anything.
+    return _read_text(proc / pid / "stat").rpartition(")")[2].split()
+
+
+def _read_text(path: Path) -> str:
+    """The text of a file of the kernel's; nothing when it has gone meanwhile."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def interface_of(address: IPv4Address) -> str | None:
@@ -70,14 +85,3 @@ def interface_of(address: IPv4Address) -> str | None:
             if IPv4Address(answer[20:24]) == address:
                 return name
     return None
-
-
-def has_address(address: IPv4Address) -> bool:
-    """Whether ``address`` is one of this machine's own (binding to it does not tell: ip_nonlocal_bind)."""
-    return is_local(address, _FIB_TRIE.read_text(encoding="ascii"))
-
-
-def is_local(address: IPv4Address, fib_trie: str) -> bool:
-    """Whether ``address`` is local by the text of ``/proc/net/fib_trie``. Pure."""
-    lines = iter(fib_trie.splitlines())
-    return any(line.strip().endswith(f"-- {address}") and "host LOCAL" in next(lines, "") for line in lines)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from sipmediadeploy.node.machine import started_at
 from sipmediadeploy.node.supervisor import S6, ServiceStatus, Supervisor, SupervisorError, run_tool
 
 UNITS = Path("/etc/systemd/system")
 BOOTED = Path("/run/systemd/system")
 """It is there if, and only if, systemd is this machine's first process (sd_booted(3))."""
 _JOURNAL_LIMIT_S = 5.0
-_SHOWN = ("LoadState", "ActiveState", "MainPID", "StateChangeTimestampMonotonic")
+_SHOWN = ("LoadState", "ActiveState", "MainPID")
 
 
 def supervisor_here(booted: Path = BOOTED) -> Supervisor:
@@ -29,13 +29,12 @@ class Systemd:
     the agent, whose health checks tell.
     """
 
-    def __init__(
-        self, units: Path = UNITS, systemctl: str = "systemctl", clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """``units`` has the units of the replica's services; ``clock`` counts as CLOCK_MONOTONIC does."""
+    def __init__(self, units: Path = UNITS, systemctl: str = "systemctl") -> None:
+        """``units`` has the units of the replica's services."""
+        self._known: dict[str, tuple[ServiceStatus, str]] = {}
+        """By service: its status when systemd was asked last, and when its process was started."""
         self._units = units
         self._systemctl = systemctl
-        self._clock = clock
 
     async def start(self, service: str) -> None:
         """See :class:`~sipmediadeploy.node.supervisor.Supervisor`."""
@@ -50,10 +49,20 @@ class Systemd:
         await run_tool(self._systemctl, "kill", "--kill-who=all", "--signal=SIGKILL", self._unit(service))
 
     async def status(self, service: str) -> ServiceStatus:
-        """See :class:`~sipmediadeploy.node.supervisor.Supervisor`."""
+        """See :class:`~sipmediadeploy.node.supervisor.Supervisor`.
+
+        While the service's process lives, systemd is not asked again.
+        """
+        if service in self._known:
+            status, process = self._known[service]
+            if status.pid is not None and started_at(status.pid) == process:
+                return status
         shown = f"--property={','.join(_SHOWN)}"
         text = await run_tool(self._systemctl, "show", shown, self._unit(service))
-        return read_status(service, properties(text), self._clock())
+        status = read_status(service, properties(text))
+        if status.pid is not None:
+            self._known[service] = status, started_at(status.pid) or ""
+        return status
 
     def logs(self, lines: int) -> list[str]:
         """See :class:`~sipmediadeploy.node.supervisor.Supervisor`."""
@@ -75,8 +84,8 @@ def properties(text: str) -> dict[str, str]:
     return {name: value for name, _, value in (line.partition("=") for line in text.splitlines())}
 
 
-def read_status(service: str, shown: Mapping[str, str], now: float) -> ServiceStatus:
-    """The status by a unit's properties; ``now`` is in seconds of CLOCK_MONOTONIC. Pure.
+def read_status(service: str, shown: Mapping[str, str]) -> ServiceStatus:
+    """The status by a unit's properties. Pure.
 
     One that waits to be started again is not up: its process is gone.
 
@@ -87,10 +96,8 @@ def read_status(service: str, shown: Mapping[str, str], now: float) -> ServiceSt
     if load != "loaded":
         raise SupervisorError(f"systemd can't run service '{service}': its unit is {load or 'unknown'}")
     pid = _number(shown.get("MainPID"))
-    changed = _number(shown.get("StateChangeTimestampMonotonic"))
     up = shown.get("ActiveState") in ("active", "reloading")
-    since = max(0.0, now - changed / 1e6) if changed else 0.0
-    return ServiceStatus(up, pid if up and pid > 0 else None, since)
+    return ServiceStatus(up, pid if up and pid > 0 else None)
 
 
 def _number(text: str | None) -> int:

@@ -7,11 +7,12 @@ import hashlib
 import hmac
 import secrets
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from sipmediadeploy.protocol.secrets import turn_credentials
-from sipmediadeploy.protocol.sip_options import Datagrams, ProbeError
+from sipmediadeploy.protocol.sip_options import Datagrams, Line, ProbeError
 
 MAGIC = 0x2112A442
 BINDING, ALLOCATE, REFRESH = 0x0001, 0x0003, 0x0004
@@ -77,16 +78,26 @@ def relayed_address(message: Message) -> tuple[IPv4Address, int]:
     return IPv4Address(address ^ MAGIC), port ^ (MAGIC >> 16)
 
 
-async def binding(server: IPv4Address, port: int, timeout_s: float) -> None:
-    """One Binding request.
+async def binding(line: Line, timeout_s: float) -> None:
+    """One Binding request over a line to the server.
 
     Raises:
         ProbeError: no success response within ``timeout_s``.
     """
-    async with _Client(server, port, timeout_s) as client:
-        answer = await client.ask(BINDING, [])
-        if answer.kind != BINDING | _SUCCESS:
-            raise ProbeError(f"STUN Binding was answered with error {answer.error}")
+    answer = decode(await line.ask(stun_question, timeout_s))
+    if answer is None or answer.kind != BINDING | _SUCCESS:
+        raise ProbeError(f"STUN Binding was answered with error {answer.error if answer else 0}")
+
+
+def stun_question(_target: str, _own: str) -> tuple[bytes, Callable[[bytes], bool]]:
+    """A STUN Binding request (RFC 8489, section 3)."""
+    transaction = secrets.token_bytes(12)
+
+    def answers(datagram: bytes) -> bool:
+        message = decode(datagram)
+        return message is not None and message.transaction == transaction
+
+    return encode(BINDING, transaction, []), answers
 
 
 async def allocate(server: IPv4Address, port: int, secret: str, timeout_s: float) -> tuple[IPv4Address, int]:

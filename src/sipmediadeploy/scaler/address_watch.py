@@ -8,47 +8,20 @@ would see nothing of it.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 
 import structlog
 
 from sipmediadeploy.protocol import turn
-from sipmediadeploy.protocol.sip_options import options, status_of
+from sipmediadeploy.protocol.sip_options import Question, sip_question
 from sipmediadeploy.stack import Role
 
 INTERVAL_S = 0.5
 REOPEN_S = 5.0
 _log = structlog.get_logger(__name__)
 
-Ask = Callable[[str, str], tuple[bytes, Callable[[bytes], bool]]]
-"""``ask(target, own)``: a question, and what tells its answer from other datagrams."""
-
-
-def sip_question(target: str, own: str) -> tuple[bytes, Callable[[bytes], bool]]:
-    """SIP OPTIONS (RFC 3261, section 11); any final answer will do."""
-    call_id = secrets.token_hex(8)
-
-    def answers(datagram: bytes) -> bool:
-        status, answered = status_of(datagram)
-        return answered == call_id and status >= 200
-
-    return options(target, own, call_id), answers
-
-
-def stun_question(_target: str, _own: str) -> tuple[bytes, Callable[[bytes], bool]]:
-    """A STUN Binding request (RFC 8489, section 3)."""
-    transaction = secrets.token_bytes(12)
-
-    def answers(datagram: bytes) -> bool:
-        message = turn.decode(datagram)
-        return message is not None and message.transaction == transaction
-
-    return turn.encode(turn.BINDING, transaction, []), answers
-
-
-QUESTIONS: Mapping[Role, Ask] = {Role.KAMAILIO: sip_question, Role.COTURN: stun_question}
+QUESTIONS: Mapping[Role, Question] = {Role.KAMAILIO: sip_question, Role.COTURN: turn.stun_question}
 
 
 class _Caller(asyncio.DatagramProtocol):

@@ -15,7 +15,7 @@ import pytest
 from sipmediadeploy.node.roles.coturn.role import render_config
 from sipmediadeploy.protocol import turn
 from sipmediadeploy.protocol.replica import CoturnService
-from sipmediadeploy.protocol.sip_options import ProbeError
+from sipmediadeploy.protocol.sip_options import Line, ProbeError
 
 pytestmark = [
     pytest.mark.integration,
@@ -26,6 +26,14 @@ LOOPBACK = IPv4Address("127.0.0.1")
 SERVICE = IPv4Address("127.0.51.3")
 PORT = 23478
 SECRET = "not-a-real-secret"
+
+
+async def binding() -> None:
+    line = Line(LOOPBACK, PORT)
+    try:
+        await turn.binding(line, 0.3)
+    finally:
+        line.close()
 
 
 class Coturn:
@@ -49,7 +57,7 @@ class Coturn:
         deadline = time.monotonic() + 10
         while True:
             try:
-                asyncio.run(turn.binding(LOOPBACK, PORT, 0.3))
+                asyncio.run(binding())
                 return
             except ProbeError:
                 assert self.process.poll() is None, self.log.read_text()

@@ -27,10 +27,13 @@ class Network:
     def __init__(self, *there: Target) -> None:
         self.there = set(there)
         self.asked: list[Target] = []
+        self.asked_often = asyncio.Event()
         self.takes_s = 0.0
 
     async def ask(self, target: Target) -> bool:
         self.asked.append(target)
+        if len(self.asked) > 4:
+            self.asked_often.set()
         await asyncio.sleep(self.takes_s)
         return target in self.there
 
@@ -87,9 +90,37 @@ async def test_those_who_never_answered_are_asked_now_and_then() -> None:
         await witnesses.round()
     assert network.asked.count(NOBODY) == 1
     network.there.add(NOBODY)
-    for _ in range(3):
-        await witnesses.round()
-    assert network.asked.count(NOBODY) == 4
+    await witnesses.round()
+    network.there = {NOBODY}
+    assert await witnesses.round(), "it is a witness now"
+
+
+async def test_one_witness_is_asked_while_it_answers_and_all_when_it_is_silent() -> None:
+    network = Network(GATEWAY, PEER)
+    witnesses = Witnesses([GATEWAY, PEER], network.ask)
+    await witnesses.round()
+    network.asked.clear()
+    await witnesses.round()
+    assert network.asked == [GATEWAY]
+    network.there = {PEER}
+    assert await witnesses.round()
+    network.asked.clear()
+    await witnesses.round()
+    assert network.asked == [PEER]
+
+
+async def test_it_tells_when_it_is_cut_off_and_when_no_more() -> None:
+    network = Network(GATEWAY, PEER)
+    witnesses = Witnesses([GATEWAY, PEER], network.ask)
+    told: asyncio.Queue[bool] = asyncio.Queue()
+    running = asyncio.create_task(witnesses.run(lambda: told.put_nowait(witnesses.isolated)))
+    async with asyncio.timeout(10):
+        await network.asked_often.wait()
+        network.there.clear()
+        assert await told.get() is True
+        network.there.add(PEER)
+        assert await told.get() is False
+    running.cancel()
 
 
 async def test_being_refused_is_an_answer() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from sipmediadeploy.node.machine import is_local
 from sipmediadeploy.node.roles.base import RUN, NodeRole
 from sipmediadeploy.node.roles.coturn.role import render_config as render_coturn
 from sipmediadeploy.node.roles.gateway.role import judge
 from sipmediadeploy.node.roles.kamailio.gateways import dispatcher_list, silent_gateways
 from sipmediadeploy.node.roles.registry import role_of
+from sipmediadeploy.node.service_address import is_local
 from sipmediadeploy.protocol.agent import Gateway, Gateways
 from sipmediadeploy.protocol.replica import CoturnService, KamailioService, ReplicaDocument
 from sipmediadeploy.protocol.secrets import Secrets

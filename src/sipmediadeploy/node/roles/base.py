@@ -108,6 +108,10 @@ class NodeRole(Orders, Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Close the connections to the service that were kept."""
+        ...
+
 
 class NoOrders:
     """For roles whose service needs no telling: the agent's own record is enough."""
@@ -127,6 +131,9 @@ class NoOrders:
     async def metrics(self) -> bytes:
         """Nothing is counted."""
         return b""
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
 
     async def set_gateways(self, gateways: Gateways) -> None:
         """Refused: only Kamailio has gateways."""

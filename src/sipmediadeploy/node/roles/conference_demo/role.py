@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import aiohttp
@@ -47,10 +46,13 @@ class ConferenceDemoRole(NoOrders):
     """Renders Janus' and nginx' configuration; checks that both answer a participant."""
 
     services = ("janus", "nginx")
+    interval_s = 1.0
 
     def __init__(self, document: ReplicaDocument, service: ConferenceDemoService) -> None:
         self._document = document
         self._service = service
+        self._client: aiohttp.ClientSession | None = None
+        self._janus: aiohttp.ClientWebSocketResponse | None = None
 
     def render(self) -> dict[Path, RenderedFile]:
         """See :class:`~sipmediadeploy.node.roles.base.NodeRole`."""
@@ -60,11 +62,36 @@ class ConferenceDemoRole(NoOrders):
         """Healthy means: the page is there, and Janus lists its rooms through it."""
         try:
             async with asyncio.timeout(CHECK_S):
-                return await _check(self._document.address, self._service)
+                return await self._check()
         except TimeoutError:
-            return Health(False, f"conference: no answer in {CHECK_S:g} s")
-        except (aiohttp.ClientError, OSError, ValueError, KeyError) as e:
-            return Health(False, f"conference: {e!r}")
+            problem = f"no answer in {CHECK_S:g} s"
+        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as e:
+            problem = repr(e)
+        await self.close()  # what comes late must not be taken for the next answer
+        return Health(False, f"conference: {problem}")
+
+    async def close(self) -> None:
+        """See :class:`~sipmediadeploy.node.roles.base.NodeRole`."""
+        client, self._client, self._janus = self._client, None, None
+        if client is not None:
+            await client.close()
+
+    async def _check(self) -> Health:
+        scheme = "https" if self._service.https else "http"
+        page = f"{scheme}://{self._document.address}:{self._service.page_port}"
+        if self._client is None:
+            # The certificate is the replica's own and for its published address; this is the same machine.
+            self._client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False))
+        async with self._client.get(page + "/health") as response:
+            if response.status != 200:
+                return Health(False, f"conference: the page answers {response.status}")
+        if self._janus is None or self._janus.closed:
+            self._janus = await self._client.ws_connect(page + "/janus", protocols=("janus-protocol",))
+        await self._janus.send_json({"janus": "ping", "transaction": "health"})
+        answer = await self._janus.receive_json()
+        if answer["janus"] != "pong":
+            return Health(False, f"conference: Janus answers {answer['janus']}")
+        return Health(True, "the page is served and Janus answers")
 
 
 def render(
@@ -89,23 +116,6 @@ def render(
         subject = {"subject": service.publish or document.address}
         files[places.nginx / "certificate.cnf"] = RenderedFile(_template("certificate.cnf", subject))
     return files
-
-
-async def _check(address: IPv4Address, service: ConferenceDemoService) -> Health:
-    scheme = "https" if service.https else "http"
-    page = f"{scheme}://{address}:{service.page_port}"
-    # The certificate is the replica's own and for its published address; this is the same machine.
-    connector = aiohttp.TCPConnector(ssl=False)
-    async with aiohttp.ClientSession(connector=connector) as client:
-        async with client.get(page + "/health") as response:
-            if response.status != 200:
-                return Health(False, f"conference: the page answers {response.status}")
-        async with client.ws_connect(page + "/janus", protocols=("janus-protocol",)) as socket:
-            await socket.send_json({"janus": "ping", "transaction": "health"})
-            answer = await socket.receive_json()
-            if answer["janus"] != "pong":
-                return Health(False, f"conference: Janus answers {answer['janus']}")
-    return Health(True, "the page is served and Janus answers")
 
 
 def _template(name: str, values: Mapping[str, object]) -> str:

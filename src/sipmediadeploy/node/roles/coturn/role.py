@@ -10,11 +10,12 @@ from sipmediadeploy.node.roles import keepalived
 from sipmediadeploy.node.roles.base import RUN, Health, NoOrders, RenderedFile, RoleError, render_template
 from sipmediadeploy.protocol import turn
 from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument
-from sipmediadeploy.protocol.sip_options import ProbeError
+from sipmediadeploy.protocol.sip_options import Line, ProbeError
 
 USER = "turnserver"
 ALLOCATE_EVERY_S = 5.0
 """Every allocation is several lines in coturn's log; in between, a Binding request shows that it lives."""
+_ANSWER_S, _ALLOCATION_S = 0.25, 0.5
 _USER_QUOTA = 64
 _LOOPBACK = IPv4Address("127.0.0.1")
 
@@ -39,7 +40,7 @@ class CoturnRole(NoOrders):
     """Renders coturn's configuration and checks it by an allocation."""
 
     services: tuple[str, ...] = ("coturn", keepalived.SERVICE)
-    interval_s = 0.25
+    interval_s = 0.1
     patience_s = 0.0
 
     def __init__(self, document: ReplicaDocument, service: CoturnService, interface: str) -> None:
@@ -49,6 +50,7 @@ class CoturnRole(NoOrders):
         self._service = service
         self._interface = interface
         self._allocated_at = float("-inf")
+        self._line = Line(_LOOPBACK, service.port)
 
     def render(self) -> dict[Path, RenderedFile]:
         """See :class:`NodeRole`."""
@@ -61,14 +63,18 @@ class CoturnRole(NoOrders):
         now = asyncio.get_running_loop().time()
         try:
             if now - self._allocated_at < ALLOCATE_EVERY_S:
-                await turn.binding(_LOOPBACK, self._service.port, timeout_s=0.4)
+                await turn.binding(self._line, _ANSWER_S)
             else:
-                await turn.allocate(_LOOPBACK, self._service.port, self._service.secret, timeout_s=0.6)
+                await turn.allocate(_LOOPBACK, self._service.port, self._service.secret, _ALLOCATION_S)
                 self._allocated_at = now
         except ProbeError as e:
             self._allocated_at = float("-inf")
             return Health(False, f"coturn: {e}")
         return Health(True, "gives allocations")
+
+    async def close(self) -> None:
+        """See :class:`NodeRole`."""
+        self._line.close()
 
 
 def render_config(service: CoturnService, run: Path) -> str:

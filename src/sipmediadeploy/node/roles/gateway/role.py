@@ -11,7 +11,7 @@ import aiohttp
 from sipmediadeploy.node.roles.base import RUN, Health, RenderedFile, RoleError
 from sipmediadeploy.protocol.agent import Gateways
 from sipmediadeploy.protocol.replica import GatewayService, ReplicaDocument
-from sipmediadeploy.protocol.sip_options import ProbeError, sip_options
+from sipmediadeploy.protocol.sip_options import Line, ProbeError, ask_options
 
 USER = "smd"
 SOCKET = RUN / "gateway.sock"
@@ -32,6 +32,8 @@ class GatewayRole:
         self._document = document
         self._service = service
         self._socket = socket
+        self._line = Line(document.address, service.sip_port, local=document.address)
+        self._session: aiohttp.ClientSession | None = None
 
     def render(self) -> dict[Path, RenderedFile]:
         """The document without the agent's token, readable by the server's user."""
@@ -42,9 +44,8 @@ class GatewayRole:
         """Healthy means: OPTIONS is answered, and a media worker is ready while a place is free."""
         try:
             status = await self._ask("GET", "status", _CHECK_S)
-            own, port = self._document.address, self._service.sip_port
             # 503 is how a gateway tells that it wants no new call; its status says why.
-            await sip_options(own, port, _CHECK_S, local=own, good=(200, 503))
+            await ask_options(self._line, _CHECK_S, good=(200, 503))
         except (RoleError, ProbeError) as e:
             return Health(False, f"gateway: {e}")
         return judge(status)
@@ -72,6 +73,13 @@ class GatewayRole:
         except RoleError:
             return b""
 
+    async def close(self) -> None:
+        """See :class:`NodeRole`."""
+        self._line.close()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
     async def _ask(self, method: str, what: str, limit_s: float) -> Any:
         text = await self._request(method, what, limit_s)
         try:
@@ -80,13 +88,11 @@ class GatewayRole:
             raise RoleError(f"{what} was answered something that is not JSON") from None
 
     async def _request(self, method: str, what: str, limit_s: float) -> str:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._socket)))
         timeout = aiohttp.ClientTimeout(total=limit_s)
-        connector = aiohttp.UnixConnector(str(self._socket))
         try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.request(method, f"http://gateway/{what}") as response,
-            ):
+            async with self._session.request(method, f"http://gateway/{what}", timeout=timeout) as response:
                 text = await response.text()
                 if response.status >= 300:
                     raise RoleError(f"{what} was answered {response.status} {text[:200]}")

@@ -13,10 +13,12 @@ from sipmediadeploy.node.roles.kamailio import rpc
 from sipmediadeploy.node.roles.kamailio.gateways import dispatcher_list, silent_gateways
 from sipmediadeploy.protocol.agent import Gateways
 from sipmediadeploy.protocol.replica import GATEWAY_SIP_PORT, KamailioService, ReplicaDocument
-from sipmediadeploy.protocol.sip_options import ProbeError, sip_options
+from sipmediadeploy.protocol.sip_options import Line, ProbeError, ask_options
 
 LOOPBACK = IPv4Address("127.0.0.1")
 USER = "kamailio"
+ANSWER_S = 0.25
+"""Kamailio answers OPTIONS in a millisecond. Two questions without an answer move the service address."""
 RELOAD_S = 1.1
 """Between two reloads of the gateway list: Kamailio refuses a second one within a second, because one that
 still reads the list before the last would lose it."""
@@ -26,7 +28,7 @@ class KamailioRole(NoOrders):
     """Renders Kamailio's configuration, checks it by OPTIONS and keeps its gateway list."""
 
     services: tuple[str, ...] = ("kamailio", keepalived.SERVICE)
-    interval_s = 0.25
+    interval_s = 0.1
     patience_s = 0.0
 
     def __init__(
@@ -39,6 +41,7 @@ class KamailioRole(NoOrders):
         self._interface = interface
         self._gateways = gateways
         self._reloaded_at = float("-inf")
+        self._line = Line(LOOPBACK, service.port)
         self.directory = RUN / "kamailio"
 
     def render(self) -> dict[Path, RenderedFile]:
@@ -55,7 +58,7 @@ class KamailioRole(NoOrders):
     async def check(self) -> Health:
         """Healthy means: OPTIONS to the loopback socket is answered 200."""
         try:
-            await sip_options(LOOPBACK, self._service.port, timeout_s=0.4)
+            await ask_options(self._line, ANSWER_S)
         except ProbeError as e:
             return Health(False, f"kamailio: {e}")
         return Health(True, "answers OPTIONS")
@@ -98,6 +101,10 @@ class KamailioRole(NoOrders):
         except rpc.RpcError:  # how an empty list is told: "No Destination Sets"
             return frozenset()
         return silent_gateways(listing) if isinstance(listing, dict) else frozenset()
+
+    async def close(self) -> None:
+        """See :class:`NodeRole`."""
+        self._line.close()
 
 
 def render_config(document: ReplicaDocument, service: KamailioService, run: Path) -> str:
