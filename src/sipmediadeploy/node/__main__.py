@@ -1,4 +1,4 @@
-"""``python3 -m sipmediadeploy.node``: as ``smd node``, without the modules of a command line.
+"""``python3 -m sipmediadeploy.node``: as ``smd node``, with as few modules as can be.
 
 This is what replicas run: each module that is loaded stays in their memory.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from sipmediadeploy.node.agent import main
-
 if __name__ == "__main__":
+    # structlog loads rich, for developers' tracebacks, wherever that is installed: 3 MB.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    from sipmediadeploy.node.agent import main
+
     sys.exit(main())

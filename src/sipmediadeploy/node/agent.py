@@ -17,6 +17,7 @@ from sipmediadeploy import package_version
 from sipmediadeploy.node import decide, machine, state
 from sipmediadeploy.node.api import make_api
 from sipmediadeploy.node.isolation import DISCARD_PORT, Witnesses, default_gateway
+from sipmediadeploy.node.memory import release_memory
 from sipmediadeploy.node.roles import keepalived
 from sipmediadeploy.node.roles.base import Health, NodeRole, RoleError
 from sipmediadeploy.node.roles.registry import role_of
@@ -314,6 +315,7 @@ async def serve(document: ReplicaDocument) -> None:
     role = role_of(document, interface, remembered.gateways)
     agent = Agent(document, role, supervisor_here(), remembered)
     await agent.start_services()
+    release_memory()
     async with serving(make_api(agent), str(document.address), document.agent_port):
         work = asyncio.create_task(agent.run())
         for number in (signal.SIGTERM, signal.SIGINT):
