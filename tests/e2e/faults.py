@@ -35,7 +35,7 @@ class Replica:
             os.kill(pid, number)
 
     def send_to_agent(self, number: signal.Signals) -> None:
-        """Send a signal to the agent: the one Python process with the command line of ``smd node``."""
+        """Send a signal to the agent: the one process of ``sipmediadeploy.node``."""
         listed = run("docker", "top", self.container, "-eo", "pid,args").splitlines()[1:]
         found = [
             int(line.split(None, 1)[0]) for line in listed if "sipmediadeploy" in line and "node" in line

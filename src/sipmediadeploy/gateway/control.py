@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from sipmediadeploy.protocol.http_server import start
+
 
 class Controlled(Protocol):
     """What the control API shows and changes."""
@@ -71,8 +73,7 @@ async def serve_control(gateway: Controlled, path: Path) -> web.AppRunner:
     app.router.add_post("/drain", drain)
     app.router.add_post("/undrain", undrain)
     app.router.add_post("/retire", retire)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
+    runner = await start(app)
     path.parent.mkdir(parents=True, exist_ok=True)
     before = os.umask(0o177)  # the socket must not be open to others even for a moment
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -11,12 +12,12 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import structlog
-import uvicorn
 
 from sipmediadeploy import package_version
 from sipmediadeploy.node import decide, machine, state
 from sipmediadeploy.node.api import make_api
 from sipmediadeploy.node.isolation import DISCARD_PORT, Witnesses, default_gateway
+from sipmediadeploy.node.memory import release_memory
 from sipmediadeploy.node.roles import keepalived
 from sipmediadeploy.node.roles.base import RUN, Health, NodeRole, RoleError
 from sipmediadeploy.node.roles.registry import role_of
@@ -25,6 +26,7 @@ from sipmediadeploy.node.state import AgentState, StateError
 from sipmediadeploy.node.supervisor import Supervisor, SupervisorError
 from sipmediadeploy.node.systemd import supervisor_here
 from sipmediadeploy.protocol.agent import Gateway, Gateways, Order, Status
+from sipmediadeploy.protocol.http_server import serving
 from sipmediadeploy.protocol.replica import PATH, KamailioService, ReplicaDocument, load_replica_document
 
 log = structlog.get_logger()
@@ -51,6 +53,7 @@ class Agent:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.document = document
+        self._config_hash = document.service_hash()
         self._role = role
         self._supervisor = supervisor
         self._state = remembered
@@ -107,7 +110,7 @@ class Agent:
             drained_by=self._state.drained_by,
             retired=self._state.retired,
             version=package_version(),
-            config_hash=self.document.service_hash(),
+            config_hash=self._config_hash,
             uptime_s=round(now - self._started_at, 1),
             term=self._state.term,
             gateways_revision=self._in_use,
@@ -316,22 +319,14 @@ async def serve(document: ReplicaDocument) -> None:
     role = role_of(document, interface, remembered.gateways)
     agent = Agent(document, role, supervisor_here(), remembered)
     await agent.start_services()
-    config = uvicorn.Config(
-        make_api(agent),
-        host=str(document.address),
-        port=document.agent_port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
-    work = asyncio.create_task(agent.run())
-    api = asyncio.create_task(uvicorn.Server(config).serve())
-    done, pending = await asyncio.wait({work, api}, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    for task in done:
-        task.result()
+    release_memory()
+    async with serving(make_api(agent), str(document.address), document.agent_port):
+        work = asyncio.create_task(agent.run())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        await asyncio.wait({work})
+    if not work.cancelled():
+        work.result()
 
 
 def main(path: Path = PATH) -> int:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Protocol
+from functools import cache
+from typing import Protocol, TypeVar
 
-from fastapi import FastAPI, Query, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+from aiohttp import web
+from pydantic import BaseModel, Field, ValidationError
 
 from sipmediadeploy import package_version
+from sipmediadeploy.node.openapi import Operation, describe
 from sipmediadeploy.node.roles.base import RoleError
 from sipmediadeploy.node.state import NotYours, OlderTerm, StateError
-from sipmediadeploy.protocol.agent import Gateways, Order, State, Status
+from sipmediadeploy.protocol.agent import Gateways, Order, Status
+from sipmediadeploy.protocol.http_server import has_token, json_answer
 from sipmediadeploy.protocol.replica import ReplicaDocument
 
 _ERRORS: dict[type[Exception], int] = {OlderTerm: 409, NotYours: 409, StateError: 507, RoleError: 503}
 """507: the order is in force but not kept on disk, or, for a retirement, not accepted."""
+_REFUSALS = tuple(sorted(set(_ERRORS.values())))
+_MAX_BODY = 1 << 20
+"""Some thousand gateways."""
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Served(Protocol):
@@ -36,87 +42,124 @@ class Served(Protocol):
     async def set_gateways(self, gateways: Gateways) -> None: ...
 
 
-def make_api(agent: Served) -> FastAPI:
+class LogsQuery(BaseModel):
+    """The query of ``GET /v1/logs``."""
+
+    lines: int = Field(default=100, ge=1, le=10_000, description="of each service")
+
+
+def make_api(agent: Served) -> web.Application:
     """The API of ``agent``; every path wants the replica's bearer token."""
-    api = FastAPI(
-        title="SIPMediaDeploy agent",
-        version=package_version(),
-        openapi_url="/v1/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-    )
-    wanted = f"Bearer {agent.document.agent_token}".encode()
 
-    @api.middleware("http")
-    async def authenticate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        given = request.headers.get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, wanted):
-            return JSONResponse({"detail": "a bearer token is needed: the one of this replica"}, 401)
-        return await call_next(request)
+    @web.middleware
+    async def guard(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if not has_token(request, agent.document.agent_token):
+            return _refusal(401, "a bearer token is needed: the one of this replica")
+        try:
+            return await handler(request)
+        except tuple(_ERRORS) as e:
+            return _refusal(_ERRORS[type(e)], str(e))
+        except _Invalid as e:
+            return _refusal(422, e.detail)
+        except web.HTTPException as e:
+            return _refusal(e.status, e.reason, e.headers.get("Allow"))
 
-    async def refuse(_: Request, error: Exception) -> Response:
-        return JSONResponse({"detail": str(error)}, _ERRORS[type(error)])
+    app = web.Application(middlewares=[guard], client_max_size=_MAX_BODY)
+    for one in operations(agent):
+        app.router.add_route(one.method, one.path, one.handler)
+    return app
 
-    for kind in _ERRORS:
-        api.add_exception_handler(kind, refuse)
 
-    @api.get("/v1/status")
-    async def status() -> Status:
+def operations(agent: Served) -> tuple[Operation, ...]:
+    """All that the API of ``agent`` can be asked."""
+
+    async def status(_request: web.Request) -> web.Response:
         """What the replica says of itself."""
-        return agent.status()
+        return json_answer(agent.status())
 
-    @api.post("/v1/drain")
-    async def drain(order: Order) -> Status:
+    async def drain(request: web.Request) -> web.Response:
         """Take no new work."""
-        await agent.drain(order)
-        return agent.status()
+        await agent.drain(await _body(request, Order))
+        return json_answer(agent.status())
 
-    @api.post("/v1/undrain")
-    async def undrain(order: Order) -> Status:
+    async def undrain(request: web.Request) -> web.Response:
         """Take new work again."""
-        await agent.undrain(order)
-        return agent.status()
+        await agent.undrain(await _body(request, Order))
+        return json_answer(agent.status())
 
-    @api.post("/v1/retire")
-    async def retire(order: Order) -> Status:
+    async def retire(request: web.Request) -> web.Response:
         """Never take new work again, also after a restart."""
-        await agent.retire(order)
-        return agent.status()
+        await agent.retire(await _body(request, Order))
+        return json_answer(agent.status())
 
-    @api.put("/v1/gateways")
-    async def gateways(gateways: Gateways) -> Status:
+    async def gateways(request: web.Request) -> web.Response:
         """Kamailio: use these gateways. An older term than the newest seen: 409."""
-        await agent.set_gateways(gateways)
-        return agent.status()
+        await agent.set_gateways(await _body(request, Gateways))
+        return json_answer(agent.status())
 
-    @api.get("/v1/logs", response_class=PlainTextResponse)
-    async def logs(lines: Annotated[int, Query(ge=1, le=10_000)] = 100) -> str:
+    async def logs(request: web.Request) -> web.Response:
         """The last lines of each service's log."""
+        lines = _query(request, LogsQuery).lines
         # In a thread: a large journal takes its time, and the agent must not stand still for it.
-        return "".join(f"{line}\n" for line in await asyncio.to_thread(agent.logs, lines))
+        told = await asyncio.to_thread(agent.logs, lines)
+        return web.Response(text="".join(f"{line}\n" for line in told))
 
-    @api.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
+    async def metrics(_request: web.Request) -> web.Response:
         """For Prometheus."""
-        return Response(_metrics(agent) + await agent.service_metrics(), media_type=CONTENT_TYPE_LATEST)
+        # Imported here, as many are never asked for it: each module stays in a replica's memory.
+        from sipmediadeploy.node.metrics import CONTENT_TYPE, metrics_text
 
-    return api
+        text = metrics_text(agent.status(), agent.restarts)
+        return web.Response(body=text + await agent.service_metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def openapi(_request: web.Request) -> web.Response:
+        """This description."""
+        return web.json_response(description())
+
+    @cache
+    def description() -> dict[str, object]:
+        return describe(offered, "SIPMediaDeploy agent", package_version())
+
+    offered = (
+        Operation("GET", "/v1/status", status, Status),
+        Operation("POST", "/v1/drain", drain, Status, Order, refusals=_REFUSALS),
+        Operation("POST", "/v1/undrain", undrain, Status, Order, refusals=_REFUSALS),
+        Operation("POST", "/v1/retire", retire, Status, Order, refusals=_REFUSALS),
+        Operation("PUT", "/v1/gateways", gateways, Status, Gateways, refusals=_REFUSALS),
+        Operation("GET", "/v1/logs", logs, "text/plain", query=LogsQuery),
+        Operation("GET", "/metrics", metrics, "text/plain"),
+        Operation("GET", "/v1/openapi.json", openapi, "application/json"),
+    )
+    return offered
 
 
-def _metrics(agent: Served) -> bytes:
-    status = agent.status()
-    registry = CollectorRegistry()
-    state = Gauge("smd_replica_state", "1 for the state that the replica is in", ["state"], registry=registry)
-    for each in State:
-        state.labels(each.value).set(each is status.state)
-    Gauge("smd_calls", "calls now", registry=registry).set(status.calls)
-    Gauge("smd_capacity", "calls that the replica takes", registry=registry).set(status.capacity)
-    Gauge("smd_uptime_seconds", "since the agent was started", registry=registry).set(status.uptime_s)
-    Gauge("smd_term", "highest scaler's term seen", registry=registry).set(status.term)
-    if status.active is not None:
-        active = Gauge("smd_active", "1 when it holds the service address, or leads", registry=registry)
-        active.set(status.active)
-    restarts = Counter("smd_service_restarts", "services that died", ["service"], registry=registry)
-    for service, count in agent.restarts.items():
-        restarts.labels(service).inc(count)
-    return generate_latest(registry)
+class _Invalid(Exception):
+    """A body or a query that can't be understood."""
+
+    def __init__(self, place: str, error: ValidationError) -> None:
+        self.detail = [
+            {"type": one["type"], "loc": [place, *one["loc"]], "msg": one["msg"]}
+            for one in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        """In the shape of ``HTTPValidationError`` of the description; what was sent is not repeated."""
+
+
+async def _body(request: web.Request, model: type[Model]) -> Model:
+    try:
+        return model.model_validate_json(await request.read())
+    except ValidationError as e:
+        raise _Invalid("body", e) from None
+
+
+def _query(request: web.Request, model: type[Model]) -> Model:
+    try:
+        return model.model_validate(dict(request.query))
+    except ValidationError as e:
+        raise _Invalid("query", e) from None
+
+
+def _refusal(status: int, detail: object, allow: str | None = None) -> web.Response:
+    headers = {} if allow is None else {"Allow": allow}
+    return web.json_response({"detail": detail}, status=status, headers=headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,7 +72,7 @@ class Gateways(_Message):
     term: int
     gateways: tuple[Gateway, ...]
 
-    @property
+    @cached_property
     def revision(self) -> str:
         """A hash (16 hex digits) of the list, not the term: ``Status.gateways_revision`` of its user."""
         text = "".join(gateway.model_dump_json() for gateway in self.gateways)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import get_args
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from sipmediadeploy.protocol.client import AgentError
+from sipmediadeploy.protocol.http_server import has_token, json_answer, running, serving
 from sipmediadeploy.protocol.scaler import (
     API_PORT,
     SCALER_PORT,
@@ -46,8 +44,6 @@ COPY_S = 2.0
 WRONG_TOKEN_S = 1.0
 """So long who comes from outside with a wrong token waits for the answer."""
 _MAX_BODY = 16_384
-_MAX_LINE = 4_096
-_MAX_HEADERS = 32
 _log = structlog.get_logger(__name__)
 
 
@@ -80,8 +76,7 @@ async def served(sources: Sources, address: str, token: str, port: int = SCALER_
     Raises:
         OSError: it can't be bound.
     """
-    async with _running(make_app(sources, token, port)) as runner:
-        await web.TCPSite(runner, address, port).start()
+    async with serving(make_app(sources, token, port), address, port):
         yield
 
 
@@ -94,7 +89,7 @@ async def served_outside(
     Raises:
         OSError: it can't be bound.
     """
-    async with _running(make_app(sources, token, port, outside)) as runner:
+    async with running(make_app(sources, token, port, outside)) as runner:
         server = runner.server
         assert server is not None
         async with outside.door.open(port, server):
@@ -103,7 +98,6 @@ async def served_outside(
 
 def make_app(sources: Sources, token: str, port: int, outside: Outside | None = None) -> web.Application:
     """The API at ``port``; without ``outside``: that inside of the stack's network."""
-    wanted = f"Bearer {token}".encode()
     scaler, journal = sources.scaler, sources.journal
     commands = Commands(scaler, journal)
 
@@ -111,8 +105,7 @@ def make_app(sources: Sources, token: str, port: int, outside: Outside | None = 
     async def authenticate(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").encode("utf-8", "replace")
-        if not hmac.compare_digest(given, wanted):
+        if not has_token(request, token):
             if outside is not None:
                 await asyncio.sleep(WRONG_TOKEN_S)
             return web.Response(status=401, text="a bearer token is needed: that of the stack's operators")
@@ -124,17 +117,17 @@ def make_app(sources: Sources, token: str, port: int, outside: Outside | None = 
         leader = None if scaler.lease.leads else _leader(scaler)
         if outside is not None and leader is not None:
             with contextlib.suppress(ScalerError):  # this scaler has something to say, too
-                return _json(await outside.others.view(str(leader.address)))
-        return _json(scaler.view())
+                return json_answer(await outside.others.view(str(leader.address)))
+        return json_answer(scaler.view())
 
     async def stack(_request: web.Request) -> web.Response:
-        return _json(await sources.now())
+        return json_answer(await sources.now())
 
     async def events(request: web.Request) -> web.Response:
         trail = journal.after(request.query.get("boot", ""), _number(request, "after"))
         if last := _number(request, "last"):
             trail = trail.model_copy(update={"entries": newest(trail.entries, last)})
-        return _json(trail)
+        return json_answer(trail)
 
     async def command(request: web.Request) -> web.Response:
         what = request.match_info["command"]
@@ -144,7 +137,7 @@ def make_app(sources: Sources, token: str, port: int, outside: Outside | None = 
             return web.Response(status=400, text="the body is no request")
         if scaler.lease.leads:
             try:
-                return _json(Answer(text=await commands.run(what, target)))
+                return json_answer(Answer(text=await commands.run(what, target)))
             except Refused as e:
                 return web.Response(status=409, text=str(e))
         leader = _leader(scaler)
@@ -196,36 +189,6 @@ async def copy_journals(scaler: Scaler, journal: Journal, client: ScalerClient) 
         await asyncio.sleep(COPY_S)
 
 
-@contextlib.asynccontextmanager
-async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=0.5,
-        max_line_size=_MAX_LINE,
-        max_field_size=_MAX_LINE,
-        max_headers=_MAX_HEADERS,
-        auto_decompress=False,
-        logger=_errors(),
-    )
-    await runner.setup()
-    try:
-        yield runner
-    finally:
-        await runner.cleanup()
-
-
-def _errors() -> logging.Logger:
-    """Takes errors of this program, and not what aiohttp makes of strangers' bytes: that quotes them."""
-    logger = logging.getLogger(__name__)
-    logger.addFilter(_is_ours)
-    return logger
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
 def _number(request: web.Request, name: str) -> int:
     """A number of the query; 0: it is not there, or is none."""
     text = request.query.get(name, "")
@@ -244,12 +207,8 @@ async def _ask(others: ScalerClient, leader: ReplicaRecord, what: str, target: s
     if command is None:
         return web.Response(status=409, text=f"there is no command {what}")
     try:
-        return _json(Answer(text=await others.command(str(leader.address), command, target)))
+        return json_answer(Answer(text=await others.command(str(leader.address), command, target)))
     except ScalerAway as e:
         return web.Response(status=503, text=f"the leader, {leader.name}: {e}")
     except ScalerError as e:
         return web.Response(status=409, text=str(e))
-
-
-def _json(message: BaseModel) -> web.Response:
-    return web.Response(text=message.model_dump_json(), content_type="application/json")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-import uvicorn
 
 from sipmediadeploy.node import machine, state
 from sipmediadeploy.node.agent import Agent
@@ -23,6 +22,7 @@ from sipmediadeploy.node.api import make_api
 from sipmediadeploy.node.roles.base import Health, NoOrders, RenderedFile, RoleError
 from sipmediadeploy.node.supervisor import S6
 from sipmediadeploy.protocol.agent import Gateways, State
+from sipmediadeploy.protocol.http_server import serving
 from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument, Vrrp
 from sipmediadeploy.protocol.sip_options import ProbeError, sip_options
 
@@ -119,22 +119,17 @@ class Running:
         self.agent = Agent(
             document(), self.role, s6, state.load(self.state_path), self.state_path, self.health_file
         )
-        self.tasks: list[asyncio.Task[None]] = []
+        self.ends = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
         await self.agent.start_services()
-        server = uvicorn.Server(
-            uvicorn.Config(make_api(self.agent), host=str(LOCAL), port=API_PORT, log_level="error")
-        )
-        self.server = server
-        self.tasks = [asyncio.create_task(self.agent.run()), asyncio.create_task(server.serve())]
-        await until(lambda: server.started)
+        await self.ends.enter_async_context(serving(make_api(self.agent), str(LOCAL), API_PORT))
+        self.work = asyncio.create_task(self.agent.run())
 
     async def stop(self) -> None:
-        self.server.should_exit = True
-        await self.tasks[1]
-        self.tasks[0].cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.work.cancel()
+        await asyncio.gather(self.work, return_exceptions=True)
+        await self.ends.aclose()
 
     async def state(self) -> State:
         return self.agent.status().state
