@@ -12,8 +12,10 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 def metrics_text(status: Status, service_restarts: Mapping[str, int], address_taken: int = 0) -> bytes:
-    """The metrics of a replica that is in ``status``, with how often each of its services died and how often the
-    service address came to it.
+    """The metrics of a replica that is in ``status``.
+
+    ``service_restarts``: how often each of its services died; ``address_taken``: how often the service
+    address came to it.
     """
     registry = CollectorRegistry()
     state = Gauge("smd_replica_state", "1 for the state that the replica is in", ["state"], registry=registry)
