@@ -20,7 +20,7 @@ from sipmediadeploy.protocol.agent import Gateways, Order, State, Status
 from sipmediadeploy.protocol.http_server import serving
 from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument
 from sipmediadeploy.stack import Role
-from tests.ports import ADDRESS, free_port
+from tests.harness.ports import ADDRESS, free_port
 
 TOKEN = {"Authorization": "Bearer replica-token"}
 SCHEMAS = {
