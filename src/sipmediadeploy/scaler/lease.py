@@ -136,7 +136,10 @@ class Lease:
             # Those who would come late anyway need not look as often: a small cloud is kept busy by reading.
             look = self._timing.look * (1 + self._behind() / 2)
             period = self._timing.renew if self._mine is not None else look
-            await self._pause(stop, max(began + period, _now() + again_in))
+            end = began + period
+            if self._mine is None and began < (due := self._due()):
+                end = min(end, due)
+            await self._pause(stop, max(end, _now() + again_in))
 
     async def _pause(self, stop: asyncio.Event, end: float) -> None:
         """Until ``end``, or as soon as the terms become known without which the lease is not taken."""
@@ -233,16 +236,22 @@ class Lease:
         if self._is_reserved(record):
             await self._adopt(record)
             return
-        turn, held = self._behind() * self._timing.turn, record is not None and not record.mark.released
-        due = self._unchanged_since + turn + (self._timing.duration if held else 0.0)
-        if now < max(due, self._try_at):
+        if now < self._due():
             return
         try:
             await self._follow(record)
         finally:
-            pause = (turn + self._timing.turn) * 2.0 ** min(self._tries, 8)
+            pause = (self._behind() + 1) * self._timing.turn * 2.0 ** min(self._tries, 8)
             self._tries += 1
             self._try_at = _now() + min(pause, self._timing.longest_turn)
+
+    def _due(self) -> float:
+        """When this scaler may try to follow ``_other``, unless its record changes before."""
+        if self._unchanged_since is None:
+            return 0.0
+        held = self._other is not None and not self._other.mark.released
+        turn = self._behind() * self._timing.turn
+        return max(self._unchanged_since + turn + (self._timing.duration if held else 0.0), self._try_at)
 
     def _is_reserved(self, record: LeaseRecord | None) -> TypeGuard[LeaseRecord]:
         """Whether the record was made for this scaler, before any led (see ``LeaseRecord.is_reserved``)."""

@@ -62,9 +62,9 @@ class CoturnRole(NoOrders):
         """Healthy means: a client with credentials gets an allocation."""
         now = asyncio.get_running_loop().time()
         try:
-            if now - self._allocated_at < ALLOCATE_EVERY_S:
-                await turn.binding(self._line, _ANSWER_S)
-            else:
+            # The quicker question first: of a stopped server it tells as much.
+            await turn.binding(self._line, _ANSWER_S)
+            if now - self._allocated_at >= ALLOCATE_EVERY_S:
                 await turn.allocate(_LOOPBACK, self._service.port, self._service.secret, _ALLOCATION_S)
                 self._allocated_at = now
         except ProbeError as e:
