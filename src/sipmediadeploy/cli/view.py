@@ -47,6 +47,9 @@ def missing(stack: Stack, seen: Sequence[Seen], floating_ips: Sequence[FloatingI
         for one in seen:
             if one.record.role is role and one.outdated and not (one.status and one.status.state in LEAVING):
                 found.append(f"{one.record.name} is outdated and not replaced yet")
+    found += [
+        f"{one.record.name}: {warning}" for one in seen if one.status for warning in one.status.warnings
+    ]
     for role in (Role.KAMAILIO, Role.COTURN):
         holders = holders_of(seen, role, floating_ips)
         if len(holders) != 1:

@@ -19,7 +19,7 @@ from sipmediadeploy.node.api import make_api
 from sipmediadeploy.node.isolation import DISCARD_PORT, Witnesses, default_gateway
 from sipmediadeploy.node.memory import release_memory
 from sipmediadeploy.node.roles import keepalived
-from sipmediadeploy.node.roles.base import Health, NodeRole, RoleError
+from sipmediadeploy.node.roles.base import RUN, Health, NodeRole, RoleError
 from sipmediadeploy.node.roles.registry import role_of
 from sipmediadeploy.node.service_address import ServiceAddress
 from sipmediadeploy.node.state import AgentState, StateError
@@ -67,6 +67,7 @@ class Agent:
         self._orders = asyncio.Lock()
         self._pids: dict[str, int] = {}
         self.restarts: dict[str, int] = dict.fromkeys(role.services, 0)
+        self._warnings: tuple[str, ...] = ()
         self._stopped: dict[str, int] = {}
         """By service: in how many looks in a row it was found stopped."""
         self._witnesses = Witnesses(_neighbours(document))
@@ -113,6 +114,7 @@ class Agent:
             uptime_s=round(now - self._started_at, 1),
             term=self._state.term,
             gateways_revision=self._in_use,
+            warnings=self._warnings,
         )
 
     def active(self) -> bool | None:
@@ -232,6 +234,8 @@ class Agent:
                 if pid is not None:
                     self._pids[service] = pid
                     await self._end_stopped(service, pid)
+            taken_at = () if self._address is None else tuple(self._address.taken_at)
+            self._warnings = decide.warnings(taken_at, machine.free_share(RUN), self._clock())
             await asyncio.sleep(_SERVICES_S)
 
     async def _end_stopped(self, service: str, pid: int) -> None:

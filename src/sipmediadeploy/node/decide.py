@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sipmediadeploy.node.roles.base import Health
@@ -15,6 +16,29 @@ THAW_GAP_S = 1.5
 THAW_S = 1.0
 MISSES = 2
 """So many checks in a row must fail: one lost datagram is no fault."""
+
+
+OFTEN, OFTEN_S = 5, 60.0
+"""A service address that comes to a replica so often in so many seconds does not move for a reason."""
+RUN_FREE = 0.05
+"""Less than this share of /run free: configuration and logs soon can't be written."""
+
+
+def warnings(taken_at: Sequence[float], run_free: float, now: float) -> tuple[str, ...]:
+    """What an operator should know although the replica works, as "WHAT: HOW IT IS NOW". Pure.
+
+    ``taken_at``: when the service address came to this replica; ``run_free``: share of /run that is free.
+    """
+    lately = sum(now - at < OFTEN_S for at in taken_at)
+    often = (
+        f"it came to this replica {lately} times in the last {OFTEN_S:.0f} s: adverts do not arrive in time"
+    )
+    full = f"{run_free:.0%} of it are free; look for what fills it, or replace this replica"
+    found = {
+        "the service address comes and goes": often if lately >= OFTEN else "",
+        "/run is full": full if run_free < RUN_FREE else "",
+    }
+    return tuple(f"{what}: {how}" for what, how in found.items() if how)
 
 
 @dataclass(frozen=True, slots=True)

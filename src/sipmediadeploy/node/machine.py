@@ -73,6 +73,15 @@ def _read_text(path: Path) -> str:
         return ""
 
 
+def free_share(path: Path) -> float:
+    """The share of the file system of ``path`` that is free; all of it where there is none."""
+    try:
+        seen = os.statvfs(path)
+    except OSError:
+        return 1.0
+    return seen.f_bavail / seen.f_blocks if seen.f_blocks else 1.0
+
+
 def interface_of(address: IPv4Address) -> str | None:
     """The name of the interface whose first address is ``address``; None when there is none (yet)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

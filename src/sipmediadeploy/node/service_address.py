@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -33,6 +34,8 @@ class ServiceAddress:
         """Whether it is one of this machine's own (binding to it does not tell: ip_nonlocal_bind)."""
         self.taken = 0
         """How often it came to this replica since :meth:`run` began."""
+        self.taken_at: deque[float] = deque(maxlen=64)
+        """When the last times were, in seconds of the event loop's clock."""
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Follow it for ever; ``changed`` is called after each change.
@@ -54,7 +57,9 @@ class ServiceAddress:
                 before = self.held
                 came = sum(is_new for is_new in changes(messages, self._address))
                 self.held = self._read()
-                self.taken += came or (self.held and not before)
+                times = came or int(self.held and not before)
+                self.taken += times
+                self.taken_at.extend([loop.time()] * times)
                 if came or self.held != before:
                     changed()
 

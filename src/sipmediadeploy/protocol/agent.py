@@ -51,6 +51,10 @@ class Status(_Message):
     gateways_revision: str | None = Field(
         default=None, description="kamailio: hash of the gateway list in use"
     )
+    warnings: tuple[str, ...] = Field(
+        default=(),
+        description="what an operator should know although the replica works, as 'WHAT: HOW IT IS NOW'",
+    )
 
 
 class Gateway(_Message):

@@ -19,19 +19,19 @@ from sipmediadeploy.providers.lease import LeaseGone, LeaseRecord, LeaseStore, L
 class LeaseTiming:
     """Seconds."""
 
-    duration: float = 3.0
+    duration: float = 2.0
     """D: a holder is sure for so long after a renewal was sent; a record that has not changed for so long is
     given up by the others."""
-    renew: float = 0.75
-    look: float = 0.5
+    renew: float = 0.5
+    look: float = 0.3
     settle: float = 1.25
     """Times ``duration``: how long a new holder waits when it can't know that the old one has stopped."""
-    yielding: float = 10.0
+    yielding: float = 7.0
     """So long a scaler that has handed the lease over lets others take it."""
-    turn: float = 0.5
+    turn: float = 0.35
     """So much later each next scaler tries to take the lease: those that try at one time slow each other
     down. One that has tried in vain waits twice as long each time."""
-    longest_turn: float = 5.0
+    longest_turn: float = 3.5
 
     def slower(self, pace: float) -> LeaseTiming:
         """All of the times, multiplied by ``pace``."""

@@ -236,7 +236,13 @@ def _is_deaf(pool: Pool) -> bool:
 
 
 def _pool_problems(pools: Mapping[Role, Pool]) -> list[Problem]:
-    return [_problem_of(member) for pool in pools.values() for member in pool.members if member.bad]
+    members = [member for pool in pools.values() for member in pool.members]
+    return [_problem_of(member) for member in members if member.bad] + [
+        Problem(f"{member.name}: {warning.partition(':')[0]}", f"{member.name}: {warning}")
+        for member in members
+        if member.replica.probe.status is not None
+        for warning in member.replica.probe.status.warnings
+    ]
 
 
 def _problem_of(member: Member) -> Problem:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sipmediadeploy.node.decide import BOOT_LIMIT_S, Seen, after_check, decide, start
+from sipmediadeploy.node.decide import BOOT_LIMIT_S, Seen, after_check, decide, start, warnings
 from sipmediadeploy.node.roles import keepalived
 from sipmediadeploy.node.roles.base import Health
 from sipmediadeploy.node.state import AgentState
@@ -95,3 +95,15 @@ def test_one_lost_check_after_an_agents_restart_shows_nothing() -> None:
     assert not seen(BAD).known
     assert seen(BAD, BAD).known
     assert seen(GOOD).known
+
+
+def test_a_service_address_that_keeps_coming_is_a_warning_and_one_that_moved_now_and_then_is_not() -> None:
+    assert warnings([10.0, 20.0, 30.0, 40.0], 0.9, 41.0) == ()
+    assert warnings([10.0, 20.0, 30.0, 40.0, 50.0], 0.9, 200.0) == ()
+    (warning,) = warnings([10.0, 20.0, 30.0, 40.0, 50.0], 0.9, 51.0)
+    assert warning.startswith("the service address comes and goes: it came to this replica 5 times")
+
+
+def test_a_full_run_is_a_warning() -> None:
+    (warning,) = warnings([], 0.01, 0.0)
+    assert warning.startswith("/run is full: 1% of it are free")

@@ -133,7 +133,7 @@ def test_any_other_record_is_taken_over_in_the_usual_way(holder: str, mark: Mark
         store = BusyStore()
         await store.create(holder, FIRST_TERM, mark)
         async with _running(store, {"demo-scaler-0": highest}) as (lease,):
-            await asyncio.sleep(2.9)
+            await asyncio.sleep(1.9)
             assert (lease.leader, store.tries) == (holder, 0)
             await asyncio.sleep(5.0)
             assert (lease.leads, lease.term, store.tries) == (True, FIRST_TERM + 1, 1)

@@ -442,6 +442,20 @@ def test_a_problem_is_known_by_one_name_while_its_details_change(
     assert first.text != second.text
 
 
+def test_what_a_replica_warns_of_is_a_problem_with_one_name(target: Target) -> None:
+    def warned(text: str) -> Problem:
+        one = replica(target, Role.KAMAILIO, 0, active=True)
+        assert one.probe.status is not None
+        status = one.probe.status.model_copy(update={"warnings": (text,)})
+        replicas = whole(target) | {one.name: replace(one, probe=replace(one.probe, status=status))}
+        (problem,) = problems_of(target, replicas)
+        return problem
+
+    first, second = (warned(f"the service address comes and goes: {n} times") for n in (5, 6))
+    assert first.about == second.about == "demo-kamailio-0: the service address comes and goes"
+    assert second.text.endswith("6 times")
+
+
 @pytest.mark.parametrize("serves", [None, True, False])
 def test_a_silent_replica_is_one_problem_whatever_its_silence_is_made_of(
     target: Target, serves: bool | None

@@ -43,6 +43,26 @@ def connect(timeout_s: int = REQUEST_TIMEOUT_S) -> docker.DockerClient:
     return client
 
 
+class KeptClient:
+    """A client that is kept for what is asked all the time.
+
+    Making one asks the engine twice. Each request has a connection of its own all the same, so that none is
+    left over from an engine that is gone.
+    """
+
+    def __init__(self, timeout_s: int) -> None:
+        self._timeout_s = timeout_s
+        self._client: docker.DockerClient | None = None
+
+    def get(self) -> docker.DockerClient:
+        """The client. Raises ProviderError like :func:`connect`, the first time."""
+        if self._client is None:
+            client = connect(self._timeout_s)
+            client.api.headers["Connection"] = "close"
+            self._client = client
+        return self._client
+
+
 def ensure_engine(report: Callable[[str], None] = lambda _line: None) -> docker.DockerClient:
     """A client of the engine, which is started first where it is installed on this host and not running.
 

@@ -8,7 +8,6 @@ that does not run (``docs/decisions/0061-the-lease.md``).
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -18,7 +17,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker import labels
-from sipmediadeploy.providers.docker.engine import connect, in_thread, reason
+from sipmediadeploy.providers.docker.engine import KeptClient, in_thread, reason
 from sipmediadeploy.providers.lease import LeaseGone, LeaseRecord, LeaseTaken, Mark
 from sipmediadeploy.stack import Role
 
@@ -52,6 +51,7 @@ class DockerLeaseStore:
         self._stack = stack
         self._image = labels.image_name(Role.SCALER, image_version)
         self._name = labels.container_name(stack, f"{stack}-lease")
+        self._engine = KeptClient(_TIMEOUT_S)
 
     @property
     def pace(self) -> float:
@@ -76,8 +76,7 @@ class DockerLeaseStore:
 
     async def _run(self, what: str, call: Callable[[docker.DockerClient], T]) -> T:
         def run() -> T:
-            with contextlib.closing(connect(_TIMEOUT_S)) as client:
-                return call(client)
+            return call(self._engine.get())
 
         return await in_thread(f"{what} the lease of stack {self._stack}", _TIMEOUT_S, run, _threads)
 

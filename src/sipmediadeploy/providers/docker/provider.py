@@ -7,7 +7,8 @@ import io
 import tarfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -20,7 +21,14 @@ from sipmediadeploy.protocol.replica import PATH, GatewayService, ReplicaDocumen
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.providers.base import FloatingIp, Life, ProviderError, ReplicaRecord
 from sipmediadeploy.providers.docker import labels
-from sipmediadeploy.providers.docker.engine import REQUEST_TIMEOUT_S, SOCKET, connect, in_thread, reason
+from sipmediadeploy.providers.docker.engine import (
+    REQUEST_TIMEOUT_S,
+    SOCKET,
+    KeptClient,
+    connect,
+    in_thread,
+    reason,
+)
 from sipmediadeploy.providers.docker.lease import DockerLeaseStore
 from sipmediadeploy.providers.docker.network import find_network
 from sipmediadeploy.stack import Limits, Role, Stack
@@ -53,6 +61,8 @@ class DockerProvider:
     service_addresses: bool = True
     api_floating_ip: bool = False
     zones: tuple[str, ...] = ()
+    engine: KeptClient = field(default_factory=partial(KeptClient, int(_INVENTORY_TIMEOUT_S)), compare=False)
+    """For the inventory."""
 
     async def floating_ips(self) -> list[FloatingIp]:
         """None: published ports are mapped for good by a container of their own."""
@@ -90,9 +100,8 @@ class DockerProvider:
         """See ``Provider.close``; each request to the engine has a connection of its own."""
 
     def _inventory(self) -> list[ReplicaRecord]:
-        with contextlib.closing(connect(int(_INVENTORY_TIMEOUT_S))) as client:
-            wanted = [f"{labels.STACK}={self.stack}", f"{labels.KIND}={labels.REPLICA}"]
-            listed = client.api.containers(all=True, filters={"label": wanted})
+        wanted = [f"{labels.STACK}={self.stack}", f"{labels.KIND}={labels.REPLICA}"]
+        listed = self.engine.get().api.containers(all=True, filters={"label": wanted})
         records = (_record(one["Id"], one["Labels"], one["State"]) for one in listed)
         return sorted((record for record in records if record is not None), key=lambda record: record.name)
 

@@ -25,7 +25,7 @@ from sipmediadeploy.providers.lease import LeaseGone, LeaseRecord, LeaseTaken, M
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, in_thread
 from sipmediadeploy.providers.openstack.errors import Conflict, Missing, Unavailable
 
-PACE = 2.0
+PACE = 3.0
 """The lease's times are twice the usual ones: a Neutron that makes ports takes seconds for everything."""
 REQUEST_TIMEOUT_S = 6.0
 """For a reading or a renewal: one that takes longer than the lease lasts is of no use. Not less: Neutron goes
