@@ -8,7 +8,7 @@ COUNT = int(os.environ.get("SMD_SIMULATION_SEEDS", "30"))
 """So many seeds one after the other; ``make test`` has 100, ``make test-long`` 5,000."""
 
 FIRST = int(os.environ.get("SMD_SIMULATION_START", "0"))
-"""The first of them. ``tests/run`` makes it from the commit: each commit has others, which can be repeated."""
+"""The first of them. ``tests/run`` makes it from the commit: each has others, which can be repeated."""
 
 FAILED_ONCE = (2054,)
 """Seeds whose history has broken a promise, with the product as it was then; they always run.
