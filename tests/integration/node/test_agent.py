@@ -92,7 +92,7 @@ def s6(tmp_path: Path) -> Iterator[S6]:
     (services / "responder" / "down").touch()
     logs.mkdir()
     scan = subprocess.Popen(["s6-svscan", "-t", "0", services])
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while subprocess.run(["s6-svok", services / "responder"], check=False).returncode != 0:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -155,7 +155,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 8.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -201,7 +201,7 @@ async def test_a_service_that_stays_stopped_is_killed_and_started_again(running:
     assert pid is not None
     await until(lambda: "responder" in running.agent._pids)
     os.kill(pid, signal.SIGSTOP)
-    await until(lambda: running.agent.restarts["responder"] == 1, 15)
+    await until(lambda: running.agent.restarts["responder"] == 1)
     await until(lambda: running.agent.status().state is State.READY)
 
 
