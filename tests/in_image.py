@@ -16,6 +16,7 @@ from sipmediadeploy.images.web import build_page
 from sipmediadeploy.providers.docker.engine import ensure_engine
 
 ROOT = Path(__file__).resolve().parents[1]
+_SIDE_BY_SIDE = 2
 
 
 def build_images() -> str:
@@ -58,6 +59,8 @@ def main(results: Path, arguments: list[str]) -> int:
     for path, place in mounts.items():
         words += ["--volume", f"{path}:{place}"]
     words += ["--workdir", "/src", image, "/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider"]
+    # A file's tests one after the other, files side by side. With ``-n 0`` all are one after the other.
+    words += ["--dist", "loadfile", "--tx", f"{_SIDE_BY_SIDE}*popen//python=/src/tests/own_network"]
     words += [f"--junitxml=/results/{results.name}", *arguments]
     return subprocess.run(words, check=False).returncode
 

@@ -161,8 +161,8 @@ async def test_a_terminals_pli_brings_a_new_idr_from_the_sender() -> None:
         await asyncio.sleep(1)
         sent, received = a.terminal.keyframes_sent, b.terminal.keyframes_received
         b.terminal.ask_keyframe()
-        await until("a sends an IDR", lambda: a.terminal.keyframes_sent > sent, 3)
-        await until("b receives it", lambda: b.terminal.keyframes_received > received, 3)
+        await until("a sends an IDR", lambda: a.terminal.keyframes_sent > sent)
+        await until("b receives it", lambda: b.terminal.keyframes_received > received)
 
 
 async def test_a_terminal_that_knows_only_fir_is_asked_by_fir() -> None:
@@ -175,7 +175,7 @@ async def test_a_terminal_that_knows_only_fir_is_asked_by_fir() -> None:
         sent = a.terminal.keyframes_sent
         await asyncio.sleep(1)
         b.terminal.ask_keyframe()
-        await until("a sends an IDR", lambda: a.terminal.keyframes_sent > sent, 3)
+        await until("a sends an IDR", lambda: a.terminal.keyframes_sent > sent)
         assert a.happened.keyframes == []
 
 
@@ -261,7 +261,7 @@ async def test_a_key_frame_that_was_asked_for_in_vain_is_asked_for_again() -> No
         await asyncio.sleep(0.5)
         assert b.terminal.keyframes_received == before
         a.terminal.mute(False)
-        await until("b gets it", lambda: b.terminal.keyframes_received > before, 5)
+        await until("b gets it", lambda: b.terminal.keyframes_received > before)
 
 
 async def test_a_terminal_that_begins_anew_elsewhere_goes_on() -> None:
@@ -347,7 +347,7 @@ async def test_after_a_switch_the_picture_begins_with_an_idr() -> None:
         await asyncio.sleep(1)
         sent, received = a.terminal.keyframes_sent, b.terminal.keyframes_received
         await b.worker.video_switched()
-        await until("b receives an IDR", lambda: b.terminal.keyframes_received > received, 3)
+        await until("b receives an IDR", lambda: b.terminal.keyframes_received > received)
         assert a.terminal.keyframes_sent > sent
 
 
@@ -356,7 +356,7 @@ async def test_silence_of_the_terminal_is_reported() -> None:
         await asyncio.sleep(1.5)
         assert a.happened.timeouts == []
         a.terminal.mute(True)
-        await until("the timeout is reported", lambda: a.happened.timeouts, 4)
+        await until("the timeout is reported", lambda: a.happened.timeouts)
 
 
 async def test_a_held_terminal_may_be_silent() -> None:

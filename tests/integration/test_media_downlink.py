@@ -39,7 +39,7 @@ async def test_the_mix_runs_with_late_input_and_with_none(pipeline: Any) -> None
 
     async def goes_on(when: str) -> None:
         before = len(heard)
-        await until(f"the mix runs {when}", lambda: len(heard) > before + 10, 3)
+        await until(f"the mix runs {when}", lambda: len(heard) > before + 10)
 
     mix.audio.get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, count)
     mix.start_audio(8000)

@@ -33,7 +33,7 @@ async def test_a_taken_worker_is_replaced() -> None:
     try:
         pool.start()
         await until("one is ready", lambda: pool.ready == 1)
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(1):
             taken = await pool.acquire(no_events())
         await until("another is ready", lambda: pool.ready == 1)
         assert taken.alive

@@ -1,4 +1,4 @@
-"""Histories of many seeds, side by side: ``python -m tests.simulation.soak [--seeds 500] [--start 0]``.
+"""Histories of many seeds, side by side: ``python -m tests.simulation.soak [--seeds 500] [--start N]``.
 
 A seed whose history breaks a promise is printed with what happened before, and replays exactly.
 """
@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
+from tests.simulation import seeds
 from tests.simulation.clock import run
 from tests.simulation.history import history
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run them. Exit code 1: a promise was broken."""
     parser = argparse.ArgumentParser(prog="soak", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--seeds", type=int, default=500)
-    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--start", type=int, default=seeds.FIRST, help="as the commit says, if not given")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     args = parser.parse_args(argv)
     began, failed = time.monotonic(), []
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 failed.append(seed)
                 print(f"seed {seed}:\n{how}\n", flush=True)
     seconds = time.monotonic() - began
-    print(f"{args.seeds} histories in {seconds:.0f} s, {len(failed)} failed{f': {failed}' if failed else ''}")
+    which = f": {failed}" if failed else ""
+    print(f"{args.seeds} histories from seed {args.start} on in {seconds:.0f} s, {len(failed)} failed{which}")
     return 1 if failed else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.simulation import test_scaler
 from tests.simulation.clock import run
 from tests.simulation.history import history
 
-SEEDS = 100
+SEEDS = range(100)
 Patch = pytest.MonkeyPatch
 
 
@@ -128,25 +129,31 @@ def a_new_leader_forgets(patch: Patch) -> None:
 
 
 @pytest.mark.parametrize(
-    "bug",
+    ("bug", "first"),
     [
-        nothing_is_retired,
-        silent_gateways_go_at_once,
-        whoever_never_answered_is_empty,
-        the_lease_never_ends,
-        the_lease_is_taken_early,
-        the_dead_stay,
+        (nothing_is_retired, 5),
+        (silent_gateways_go_at_once, 0),
+        (whoever_never_answered_is_empty, 35),
+        (the_lease_never_ends, 5),
+        (the_lease_is_taken_early, 62),
+        (the_dead_stay, 2),
     ],
 )
-def test_histories_show(bug: Callable[[Patch], None], monkeypatch: Patch) -> None:
+def test_histories_show(bug: Callable[[Patch], None], first: int, monkeypatch: Patch) -> None:
+    """``first``: the first seed that reveals the bug, so that a search takes no minute.
+
+    Where the scaler has changed so that this one no longer does, another one must, and is named.
+    """
     bug(monkeypatch)
-    for seed in range(SEEDS):
+    for seed in (first, *SEEDS):
         try:
             run(history(seed))
         except AssertionError as e:
             print(f"seed {seed}: {str(e).splitlines()[0]}")
+            if seed != first:
+                warnings.warn(f"{bug.__name__}: seed {first} shows it no more, {seed} does", stacklevel=1)
             return
-    pytest.fail(f"{bug.__doc__} {SEEDS} histories did not show it")
+    pytest.fail(f"{bug.__doc__} {len(SEEDS)} histories did not show it")
 
 
 @pytest.mark.parametrize(

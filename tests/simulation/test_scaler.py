@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from collections.abc import Sequence
 
 import pytest
 
 from sipmediadeploy.providers.base import SERVICE_ADDRESS
 from sipmediadeploy.stack import Role
-from tests.simulation import soak
 from tests.simulation.clock import run, virtual_loop
 from tests.simulation.history import history
+from tests.simulation.seeds import batches
+from tests.simulation.soak import outcome
 from tests.simulation.theatre import Theatre, stack
 from tests.simulation.world import API, BrokenPromise, Machine
 
 STRIDE = 23
 """Every so many-eth step of the first scaler is one at which it dies."""
-SEEDS = int(os.environ.get("SMD_SIMULATION_SEEDS", "30"))
-"""``tests/run all`` has 500 of them."""
 
 
 @pytest.mark.promise(1, 2, 4, 5, 6)
-@pytest.mark.timeout(1800)
-def test_every_promise_holds_in_histories_of_faults() -> None:
-    assert soak.main(["--seeds", str(SEEDS)]) == 0, (
-        "see above: python -m tests.simulation.soak replays a seed"
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seeds", batches(), ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
+def test_every_promise_holds_in_histories_of_faults(seeds: Sequence[int]) -> None:
+    broken = [(seed, how) for seed, how in map(outcome, seeds) if how]
+    assert not broken, "\n".join(
+        f"seed {seed} (again by: tests/run soak --seeds 1 --start {seed}):\n{how}" for seed, how in broken
     )
 
 

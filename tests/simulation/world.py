@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, NoReturn, TypeVar
 
@@ -64,6 +64,10 @@ class Machine:
     """A scaler says that it can't read the inventory."""
     stepped_at: float = 0.0
     """When a scaler's loop made its last step."""
+    heard_by: set[Process | None] = field(default_factory=set)
+    """Who has had an answer from its agent."""
+    offered: bool = False
+    """A Kamailio was told of free places of it, so that it may have had calls."""
 
     def takes_calls(self, now: float) -> bool:
         works = self.running and not self.broken and now >= self.ready_at
@@ -201,7 +205,8 @@ class World:
     async def delete(self, replica_id: str) -> None:
         self._note(f"delete {replica_id}")
         self.asked_to_delete.add(replica_id)
-        await self.api(lambda: self._delete(replica_id))
+        process = RUNNING.get()
+        await self.api(lambda: self._delete(replica_id, process))
 
     def lease(self) -> WorldLeaseStore:
         return WorldLeaseStore(self)
@@ -265,7 +270,7 @@ class World:
         finally:
             self.creating -= 1
 
-    async def _delete(self, replica_id: str) -> None:
+    async def _delete(self, replica_id: str, by: Process | None) -> None:
         machine = self.machines.get(replica_id)
         if machine is None:
             return
@@ -273,7 +278,9 @@ class World:
             self.break_promise(f"{machine.record.name} was deleted with {machine.calls} calls")
         came_up = self.now >= machine.ready_at
         live = machine.running and machine.reachable and came_up
-        if machine.record.role is Role.GATEWAY and live and not machine.retired:
+        # Who is cut off from it alone can't retire it; without an offer it has never had a call.
+        known = by in machine.heard_by or machine.offered
+        if machine.record.role is Role.GATEWAY and live and known and not machine.retired:
             self.break_promise(f"{machine.record.name} was deleted without being retired")
         machine.running = False
         self.removed(machine)
@@ -299,6 +306,9 @@ class World:
         def take(machine: Machine) -> None:
             self._see_term(machine, gateways.term)
             machine.gateways = gateways
+            offered = {gateway.name for gateway in gateways.gateways if gateway.free}
+            for one in self.of(Role.GATEWAY):
+                one.offered = one.offered or one.record.name in offered
 
         await self._agent(record, take)
 
@@ -306,9 +316,12 @@ class World:
         process = RUNNING.get()
         cut = process is not None and (process.name, record.id) in self.cuts
         cut = cut or self.random.random() < self.probes_lost
-        return await self.ask(lambda: self._answer(record, answer), cut, AgentError("no answer within 1 s"))
+        error = AgentError("no answer within 1 s")
+        return await self.ask(lambda: self._answer(record, answer, process), cut, error)
 
-    async def _answer(self, record: ReplicaRecord, answer: Callable[[Machine], T]) -> T:
+    async def _answer(
+        self, record: ReplicaRecord, answer: Callable[[Machine], T], asker: Process | None
+    ) -> T:
         machine = self.machines.get(record.id)
         if machine is None or not machine.running:
             await asyncio.sleep(0.01)
@@ -317,6 +330,7 @@ class World:
             await asyncio.sleep(1.0)
             raise AgentError("no answer within 1 s")
         await asyncio.sleep(self.random.uniform(0.001, 0.02))
+        machine.heard_by.add(asker)
         return answer(machine)
 
     async def serves(self, record: ReplicaRecord) -> bool | None:

@@ -18,6 +18,7 @@ from sipmediadeploy.cli.place import Place
 from sipmediadeploy.protocol.scaler import operator_token
 from sipmediadeploy.protocol.secrets import agent_token
 from sipmediadeploy.stack import Stack, load_stack, parse_stack
+from tests.smd_process import run_smd
 
 STACK = Stack(name="demo", domain="sip.test")
 JITSI = "name: demo\ndomain: sip.test\nconference: {platform: jitsi, url: 'https://meet.test', %s}\n"
@@ -26,15 +27,7 @@ JITSI = "name: demo\ndomain: sip.test\nconference: {platform: jitsi, url: 'https
 def smd(directory: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run smd in ``directory`` with no engine in reach."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SMD_")}
-    return subprocess.run(
-        [sys.executable, "-m", "sipmediadeploy.cli.main", *words],
-        cwd=directory,
-        env={**clean, "DOCKER_HOST": "unix:///nowhere/docker.sock", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run_smd(directory, words, {**clean, "DOCKER_HOST": "unix:///nowhere/docker.sock", **environment})
 
 
 def assert_user_error(result: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -120,7 +120,9 @@ class Pool:
 
     def create(self, count: int, reason: str) -> list[Action]:
         """``count`` creations, or as many as there is room for."""
-        count = min(count, self.room())
+        count = min(count, self.room()) if count > 0 else 0
+        if count <= 0:
+            return []
         number = next_number(self._names())
         return [
             Action(
@@ -131,9 +133,7 @@ class Pool:
                 slot,
                 zone,
             )
-            for (i, slot), zone in zip(
-                enumerate(self.free_slots()[: max(count, 0)]), self._zones(), strict=False
-            )
+            for (i, slot), zone in zip(enumerate(self.free_slots()[:count]), self._zones(), strict=False)
         ]
 
     def map_floating_ip(self, address: str, to: str, reason: str) -> list[Action]:

@@ -53,12 +53,12 @@ async def test_of_three_scalers_one_leads_and_the_next_one_follows(trial: Trial)
     led = []
     try:
         for _ in range(3):
-            await until("one leads", lambda: sum(lease.leads for lease in leases) == 1, 10)
+            await until("one leads", lambda: sum(lease.leads for lease in leases) == 1)
             number = [lease.leads for lease in leases].index(True)
             led.append(leases[number].term)
             tasks[number].cancel()  # killed
             await asyncio.wait((tasks[number],))
-            await until("it is sure no more", lambda: not any(lease.leads for lease in leases), 3)
+            await until("it is sure no more", lambda: not any(lease.leads for lease in leases))
     finally:
         for task in tasks:
             task.cancel()

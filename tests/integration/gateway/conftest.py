@@ -49,7 +49,7 @@ class Calls:
 
     async def end(self, nth: int = 0) -> EndReason:
         """How the call ended, with everything of it freed."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             reason = await self.running[nth]
         assert self.ports.free == 4
         assert all(worker.closed for worker in self.workers.workers)

@@ -172,7 +172,7 @@ async def test_a_re_invite_without_sdp_gets_an_offer_and_its_answer_counts(calls
     assert "m=video 40002 RTP/AVP 98" in ok
     answer = BARESIP.replace("m=audio 14222", "m=audio 16000")
     peer.send(request("ACK", peer, to=to, cseq=2, branch="z9hG4bKa2", body=answer), calls.ua.port)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await calls.workers.workers[0].started(2)
     audio = calls.workers.workers[0].media[1].audio
     assert audio is not None
@@ -186,7 +186,7 @@ async def test_a_call_without_an_offer_joins_when_the_answer_has_come(calls: Cal
     peer.send(
         request("ACK", peer, to=header(ok, "To"), branch="z9hG4bKa", body=_answer_to(ok)), calls.ua.port
     )
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await calls.driver.joining.wait()
     peer.send(request("BYE", peer, to=header(ok, "To"), cseq=2, branch="z9hG4bKb"), calls.ua.port)
     assert await calls.end() is EndReason.HANGUP

@@ -150,7 +150,7 @@ async def test_the_gateway_serves_its_agent_drains_and_retires_for_good(server: 
     async def nothing_left() -> bool:
         return not (await server.ask("GET", "/calls"))[1]
 
-    await until(nothing_left, 5)
+    await until(nothing_left, 30)
     assert (await server.ask("POST", "/retire"))[1]["retired"] is True
     assert (await server.ask("POST", "/undrain"))[0] == 409
     assert await server.stop() == 0

@@ -140,9 +140,9 @@ async def test_connections_of_calls_that_are_over_leave_the_memory(
             call_id = f"call-{number}"
             to = await establish(peer, port, call_id=call_id)
             peer.send(request("BYE", peer, to=to, cseq=2, branch="z9hG4bKbye", call_id=call_id), port)
-            await until("the call is over", lambda: not server.calls(), 5)
+            await until("the call is over", lambda: not server.calls())
             peer.close()
         assert len(driver.sessions) == CALLS
-        await until("no connection is in memory any more", lambda: not driver.alive, 5)
+        await until("no connection is in memory any more", lambda: not driver.alive)
     finally:
         await server.stop()

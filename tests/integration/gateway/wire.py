@@ -31,7 +31,7 @@ class Peer(asyncio.DatagramProtocol):
         assert self.transport is not None
         self.transport.sendto(text.encode() if isinstance(text, str) else text, ("127.0.0.1", port))
 
-    async def expect(self, start: str, within_s: float = 5.0) -> str:
+    async def expect(self, start: str, within_s: float = 30.0) -> str:
         """The next message that starts so; others are passed over."""
         async with asyncio.timeout(within_s):
             while not (message := await self.messages.get()).startswith(start):

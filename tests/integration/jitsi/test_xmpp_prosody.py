@@ -45,7 +45,7 @@ async def test_a_guest_gets_a_jid_of_its_own_and_answers_to_its_questions(server
 async def test_a_guest_answers_what_others_ask(server: ProsodyServer) -> None:
     async with guest(server, "Ann", "aaaaaaaa") as ann, guest(server, "Bob", "bbbbbbbb") as bob:
         asking = asyncio.create_task(ann.connection.iq("get", bob.connection.jid, disco("x")))
-        await until("Bob is asked", lambda: any(local_name(s) == "iq" for s in bob.stanzas), 5)
+        await until("Bob is asked", lambda: any(local_name(s) == "iq" for s in bob.stanzas))
         question = next(s for s in bob.stanzas if local_name(s) == "iq")
         bob.connection.reply(question, muc.disco_result(bob.me, question[0].get("node")))
         answer = await asking
@@ -60,7 +60,7 @@ async def test_nobody_else_can_answer_for_the_one_asked(server: ProsodyServer) -
         guest(server, "Eve", "eeeeeeee") as eve,
     ):
         asking = asyncio.create_task(ann.connection.iq("get", bob.connection.jid, disco()))
-        await until("Bob is asked", lambda: any(local_name(s) == "iq" for s in bob.stanzas), 5)
+        await until("Bob is asked", lambda: any(local_name(s) == "iq" for s in bob.stanzas))
         question = next(s for s in bob.stanzas if local_name(s) == "iq")
         forged = {"type": "result", "id": question.get("id"), "to": ann.connection.jid}
         eve.connection.send(element(stanzas.CLIENT, "iq", forged, disco("forged")))
@@ -74,18 +74,18 @@ async def test_nobody_else_can_answer_for_the_one_asked(server: ProsodyServer) -
 async def test_members_see_each_other_with_names_and_mute_states(server: ProsodyServer) -> None:
     async with guest(server, "Änne <&> \x07🎥", "aaaaaaaa") as ann, guest(server, "Bob", "bbbbbbbb") as bob:
         ann.join()
-        await until("Ann is in the room", lambda: ann.sees("Änne <&> 🎥"), 5)
+        await until("Ann is in the room", lambda: ann.sees("Änne <&> 🎥"))
         bob.me = replace(bob.me, video_muted=True)
         bob.join()
-        await until("Ann sees Bob", lambda: ann.sees("Bob"), 5)
+        await until("Ann sees Bob", lambda: ann.sees("Bob"))
         seen = ann.sees("Bob")
         assert seen is not None
         assert {s.name: s.muted for s in seen.sources} == {"bbbbbbbb-a0": False, "bbbbbbbb-v0": True}
         assert seen.codecs == ("h264",)
         bob.connection.send(muc.presence(replace(bob.me, video_muted=False), join=False))
-        await until("Bob's picture is on", lambda: not (ann.sees("Bob") or seen).sources[1].muted, 5)
+        await until("Bob's picture is on", lambda: not (ann.sees("Bob") or seen).sources[1].muted)
         bob.connection.send(muc.leave(bob.me))
-        await until("Bob has left", lambda: Left("bbbbbbbb", False) in ann.told(), 5)
+        await until("Bob has left", lambda: Left("bbbbbbbb", False) in ann.told())
 
 
 async def admin(guest_: Guest, kind: str, namespace: str, *children: Element) -> None:
@@ -95,23 +95,23 @@ async def admin(guest_: Guest, kind: str, namespace: str, *children: Element) ->
 async def test_who_is_kicked_is_told_so(server: ProsodyServer) -> None:
     async with guest(server, "Ann", "aaaaaaaa") as ann, guest(server, "Bob", "bbbbbbbb") as bob:
         ann.join()
-        await until("Ann is in the room", lambda: ann.sees("Ann"), 5)
+        await until("Ann is in the room", lambda: ann.sees("Ann"))
         bob.join()
-        await until("Bob is in the room", lambda: bob.sees("Bob"), 5)
+        await until("Bob is in the room", lambda: bob.sees("Bob"))
         space = "http://jabber.org/protocol/muc#admin"
         await admin(ann, "set", space, element(space, "item", {"nick": "bbbbbbbb", "role": "none"}))
-        await until("Bob is told", lambda: Left("bbbbbbbb", True, "kicked") in bob.told(), 5)
+        await until("Bob is told", lambda: Left("bbbbbbbb", True, "kicked") in bob.told())
 
 
 async def test_who_is_in_a_room_that_is_closed_is_told_so(server: ProsodyServer) -> None:
     async with guest(server, "Ann", "aaaaaaaa") as ann, guest(server, "Bob", "bbbbbbbb") as bob:
         ann.join()
-        await until("Ann is in the room", lambda: ann.sees("Ann"), 5)
+        await until("Ann is in the room", lambda: ann.sees("Ann"))
         bob.join()
-        await until("Bob is in the room", lambda: bob.sees("Bob"), 5)
+        await until("Bob is in the room", lambda: bob.sees("Bob"))
         space = "http://jabber.org/protocol/muc#owner"
         await admin(ann, "set", space, element(space, "destroy"))
-        await until("Bob is told", lambda: Left("bbbbbbbb", True, "room-closed") in bob.told(), 5)
+        await until("Bob is told", lambda: Left("bbbbbbbb", True, "room-closed") in bob.told())
 
 
 async def configure(owner: Guest, field: str, value: str) -> None:
@@ -139,16 +139,16 @@ async def test_a_room_that_takes_nobody_says_why(
 ) -> None:
     async with guest(server, "Ann", "aaaaaaaa") as ann, guest(server, "Bob", "bbbbbbbb") as bob:
         ann.join()
-        await until("Ann is in the room", lambda: ann.sees("Ann"), 5)
+        await until("Ann is in the room", lambda: ann.sees("Ann"))
         await configure(ann, field, value)
         bob.join()
-        await until("Bob is refused", bob.told, 5)
+        await until("Bob is refused", bob.told)
         refused = bob.told()[0]
         assert isinstance(refused, Refused)
         assert refused.kind == kind
         if kind == "password":
             bob.connection.send(muc.presence(bob.me, join=True, password=value))
-            await until("Bob is in with the password", lambda: bob.sees("Bob"), 5)
+            await until("Bob is in with the password", lambda: bob.sees("Bob"))
 
 
 async def test_the_certificate_is_verified(server: ProsodyServer) -> None:
@@ -192,15 +192,15 @@ async def test_a_broken_connection_is_resumed_and_nothing_is_lost(tmp_path: Path
     ):
         ann.join()
         bob.join()
-        await until("both are in the room", lambda: ann.sees("Bob") and bob.sees("Ann"), 5)
+        await until("both are in the room", lambda: ann.sees("Bob") and bob.sees("Ann"))
         jid = ann.connection.jid
         transport = ann.connection._stream._socket.get_extra_info("socket")
         transport.shutdown(2)  # SHUT_RDWR: as a network that breaks
         ann.connection.send(muc.presence(replace(ann.me, name="Ann again"), join=False))
         bob.connection.send(muc.presence(replace(bob.me, name="Bob again"), join=False))
         await until("the session is resumed", lambda: ann.connection.resumed == 1, 10)
-        await until("Bob heard what Ann said meanwhile", lambda: bob.sees("Ann again"), 5)
-        await until("Ann heard what Bob said meanwhile", lambda: ann.sees("Bob again"), 5)
+        await until("Bob heard what Ann said meanwhile", lambda: bob.sees("Ann again"))
+        await until("Ann heard what Bob said meanwhile", lambda: ann.sees("Bob again"))
         assert ann.connection.jid == jid
         assert not [t for t in bob.told() if isinstance(t, Left)]
 

@@ -92,7 +92,7 @@ def s6(tmp_path: Path) -> Iterator[S6]:
     (services / "responder" / "down").touch()
     logs.mkdir()
     scan = subprocess.Popen(["s6-svscan", "-t", "0", services])
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while subprocess.run(["s6-svok", services / "responder"], check=False).returncode != 0:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -196,7 +196,7 @@ async def test_a_service_that_stays_stopped_is_killed_and_started_again(running:
     assert pid is not None
     await until(lambda: "responder" in running.agent._pids)
     os.kill(pid, signal.SIGSTOP)
-    await until(lambda: running.agent.restarts["responder"] == 1, 15)
+    await until(lambda: running.agent.restarts["responder"] == 1)
     await until(lambda: running.agent.status().state is State.READY)
 
 

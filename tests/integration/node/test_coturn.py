@@ -54,7 +54,7 @@ class Coturn:
             self.process = subprocess.Popen(
                 ["turnserver", "-c", run / "turnserver.conf"], stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             try:
                 asyncio.run(binding())

@@ -98,7 +98,7 @@ class Kamailio:
         self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             try:
                 asyncio.run(sip_options(IPv4Address("127.0.0.1"), PORT, 0.5))

@@ -33,35 +33,52 @@ SLOTS = 6
 HASHES = {(role, slot): "current" for role in Role for slot in range(SLOTS)}
 TARGET = Target(STACK, "v1", HASHES, "demo-scaler-0")
 TIMING = Timing()
-AGO = st.sampled_from([0.5, 1.0, 4.0, 6.0, 20.0, 70.0, 95.0, 300.0, 700.0])
+TIMES_AGO = [0.5, 1.0, 4.0, 6.0, 20.0, 70.0, 95.0, 300.0, 700.0]
+AGO = st.sampled_from(TIMES_AGO)
+BEFORE = st.sampled_from([*[None] * len(TIMES_AGO), *(NOW - ago for ago in TIMES_AGO)])
+"""Never, as often as not."""
+
+# Made once: a strategy that is made for each draw costs more than the draw.
+ANSWERED = st.sampled_from([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 4.0, 6.0, 700.0, None])
+NUMBER, CALLS, TERM = st.integers(0, 3), st.integers(0, 2), st.integers(0, 3)
+DRAINED_BY = st.sampled_from([None, None, "scaler", "operator"])
+STATE = st.sampled_from([State.FAILED, State.BOOTING, State.READY, State.BUSY])
+STATE_WITH_CALLS = st.sampled_from([State.FAILED, State.DRAINING])
+STATE_WITHOUT = st.sampled_from([State.FAILED, State.DRAINED])
+REVISION = st.sampled_from([None, "0123456789abcdef"])
+LIFE = st.sampled_from(list(Life))
+HASH, VERSION = st.sampled_from(["current", "current", "old"]), st.sampled_from(["v1", "v1", "v0"])
+ERROR = st.sampled_from(["", "no answer within 1 s"])
+YES, PERHAPS = st.booleans(), st.sampled_from([None, None, False, True])
+READ = st.sampled_from([1.0, 1.0, 1.0, 1.0, 20.0, None])
+TAKEN = st.sets(st.integers(0, SLOTS - 1), max_size=5)
 
 
-@st.composite
-def replicas(draw: st.DrawFn, role: Role, slot: int) -> Replica:
-    name = f"demo-{role}-{draw(st.integers(0, 3)) * SLOTS + slot}"
+def draw_replica(draw: st.DrawFn, role: Role, slot: int) -> Replica:
+    name = f"demo-{role}-{draw(NUMBER) * SLOTS + slot}"
     first_seen = NOW - draw(AGO)
-    answered = draw(st.sampled_from([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 4.0, 6.0, 700.0, None]))
+    answered = draw(ANSWERED)
     answered_at = None if answered is None else max(NOW - answered, first_seen)
-    calls = draw(st.integers(0, 2)) if role is Role.GATEWAY else 0
-    drained_by = draw(st.sampled_from([None, None, "scaler", "operator"]))
-    states = [State.FAILED, State.BOOTING, State.READY, State.BUSY]
+    calls = draw(CALLS) if role is Role.GATEWAY else 0
+    drained_by = draw(DRAINED_BY)
+    states = STATE
     if drained_by is not None:
-        states = [State.FAILED, State.DRAINING if calls else State.DRAINED]
+        states = STATE_WITH_CALLS if calls else STATE_WITHOUT
     status = Status(
         name=name,
         role=role,
-        state=draw(st.sampled_from(states)),
+        state=draw(states),
         reason="says so",
         calls=calls,
         capacity=2 if role is Role.GATEWAY else 0,
-        active=draw(st.booleans()) if role in (Role.KAMAILIO, Role.COTURN) else None,
+        active=draw(YES) if role in (Role.KAMAILIO, Role.COTURN) else None,
         drained_by=drained_by,
-        retired=drained_by is not None and draw(st.booleans()),
+        retired=drained_by is not None and draw(YES),
         version="v1",
         config_hash="current",
         uptime_s=1.0,
-        term=draw(st.integers(0, 3)),
-        gateways_revision=draw(st.none() | st.just("0123456789abcdef")),
+        term=draw(TERM),
+        gateways_revision=draw(REVISION),
     )
     record = ReplicaRecord(
         id=f"id-{role}-{slot}",
@@ -69,43 +86,40 @@ def replicas(draw: st.DrawFn, role: Role, slot: int) -> Replica:
         role=role,
         slot=slot,
         address=IPv4Address(f"172.30.{list(Role).index(role)}.{slot + 1}"),
-        life=draw(st.sampled_from(list(Life))),
+        life=draw(LIFE),
         created_at=0.0,
-        config_hash=draw(st.sampled_from(["current", "current", "old"])),
-        version=draw(st.sampled_from(["v1", "v1", "v0"])),
+        config_hash=draw(HASH),
+        version=draw(VERSION),
     )
+    served_at = draw(BEFORE)
     probe = Probe(
         first_seen=first_seen,
-        seen_new=draw(st.booleans()),
+        seen_new=draw(YES),
         answered_at=answered_at,
         status=status if answered_at is not None else None,
-        ready_at=draw(st.none() | st.just(first_seen)),
-        failed_since=draw(st.none() | AGO.map(lambda ago: NOW - ago)),
-        error=draw(st.sampled_from(["", "no answer within 1 s"])),
-        serves=draw(st.none() | st.booleans()),
-        served_at=draw(st.none() | AGO.map(lambda ago: max(NOW - ago, first_seen))),
+        ready_at=first_seen if draw(YES) else None,
+        failed_since=draw(BEFORE),
+        error=draw(ERROR),
+        serves=draw(PERHAPS),
+        served_at=None if served_at is None else max(served_at, first_seen),
     )
-    return Replica(record, probe, draw(st.none() | AGO.map(lambda ago: NOW - ago)))
+    return Replica(record, probe, draw(BEFORE))
 
 
 @st.composite
 def observations(draw: st.DrawFn) -> Observation:
-    found = [
-        draw(replicas(role, slot))
-        for role in Role
-        for slot in draw(st.sets(st.integers(0, SLOTS - 1), max_size=5))
-    ]
-    own = draw(replicas(Role.SCALER, 0))
+    found = [draw_replica(draw, role, slot) for role in Role for slot in draw(TAKEN)]
+    own = draw_replica(draw, Role.SCALER, 0)
     own = replace(own, record=replace(own.record, name=TARGET.own_name, id="own"))
     named = {replica.name: replica for replica in (*found, own)}
-    read = draw(st.sampled_from([1.0, 1.0, 1.0, 1.0, 20.0, None]))
+    read = draw(READ)
     unwanted = draw(st.sets(st.sampled_from([replica.record.id for replica in named.values()])))
     return Observation(
         NOW,
         tuple(named.values()),
         None if read is None else NOW - read,
         unwanted=frozenset(unwanted),
-        readable_since=draw(st.none() | AGO.map(lambda ago: NOW - ago)),
+        readable_since=draw(BEFORE),
     )
 
 
