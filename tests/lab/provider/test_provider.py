@@ -20,7 +20,8 @@ from sipmediadeploy.providers.openstack import cloud, leftovers, marks
 from sipmediadeploy.providers.openstack.cloud import Service
 from sipmediadeploy.providers.openstack.errors import Conflict, NoValidHost, QuotaExceeded
 from sipmediadeploy.stack import Limits, Role
-from tests.lab.provider.conftest import SUBNET, Lab
+from tests.harness.api_faults.scalers import SUBNET
+from tests.lab.provider.conftest import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 _HUGE_MIB = 4_194_304
