@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.e2e.fault_run import Measured, measure
-from tests.e2e.faults import FAULTS, at_once
-from tests.e2e.running import RunningStack
+from tests.harness.fault_run import Measured, measure
+from tests.harness.faults import FAULTS, at_once
+from tests.harness.running import RunningStack
 
 from benchmarks.running import ROOT, p99, tell
 from sipmediadeploy.images.build import ensure_test_image

@@ -10,8 +10,8 @@ import pytest
 
 from sipmediadeploy.images.build import ensure_test_image
 from sipmediadeploy.providers.docker.engine import ensure_engine
-from tests.e2e.outside import OutsideHost
-from tests.e2e.running import ROOT, RunningStack
+from tests.harness.outside import OutsideHost
+from tests.harness.running import ROOT, RunningStack
 
 NAME = os.environ.get("SMD_E2E_STACK", "e2e")
 STACK = f"""\

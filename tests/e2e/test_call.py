@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.baresip import Baresip, Settings
-from tests.e2e.browser_participant import NEAR, BrowserParticipant
-from tests.e2e.running import RunningStack
-from tests.e2e.terminal import SMALL, Terminal
-from tests.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.browser_participant import NEAR, BrowserParticipant
+from tests.harness.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
+from tests.harness.running import RunningStack
+from tests.harness.terminal import SMALL, Terminal
 
 pytestmark = pytest.mark.e2e
 

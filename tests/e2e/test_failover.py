@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.probe import SipProbe
-from tests.e2e.running import RunningStack, eventually, run
-from tests.e2e.terminal import SMALL, Terminal
+from tests.harness.probe import SipProbe
+from tests.harness.running import RunningStack, eventually, run
+from tests.harness.terminal import SMALL, Terminal
 
 pytestmark = pytest.mark.e2e
 

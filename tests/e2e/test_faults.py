@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import NAME
-from tests.e2e.fault_run import WHOLE_S, measure
-from tests.e2e.faults import FAULTS, at_once
-from tests.e2e.running import ROOT, RunningStack
+from tests.harness.fault_run import WHOLE_S, measure
+from tests.harness.faults import FAULTS, at_once
+from tests.harness.running import ROOT, RunningStack
 
 pytestmark = pytest.mark.e2e
 STACK = """\

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import ROOT, RunningStack, run
+from tests.harness.running import ROOT, RunningStack, run
 
 pytestmark = pytest.mark.e2e
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.probe import SipProbe
-from tests.e2e.running import RunningStack, eventually, run
+from tests.harness.probe import SipProbe
+from tests.harness.running import RunningStack, eventually, run
 
 pytestmark = pytest.mark.e2e
 

@@ -10,12 +10,12 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import pytest
 
 from sipmediadeploy.protocol.replica import AGENT_PORT
-from tests.baresip import Baresip, Settings
-from tests.e2e.browser_participant import BrowserParticipant
-from tests.e2e.outside import OutsideHost
-from tests.e2e.running import RunningStack
-from tests.e2e.terminal import Terminal
-from tests.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.browser_participant import BrowserParticipant
+from tests.harness.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
+from tests.harness.outside import OutsideHost
+from tests.harness.running import RunningStack
+from tests.harness.terminal import Terminal
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.running import RunningStack, eventually, run
+from tests.harness.running import RunningStack, eventually, run
 
 pytestmark = pytest.mark.e2e
 D_S = 3.0

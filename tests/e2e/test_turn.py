@@ -14,8 +14,8 @@ import pytest
 from sipmediadeploy.protocol.replica import TURN_PORT, ConferenceDemoService, CoturnService
 from sipmediadeploy.providers.docker import addresses
 from sipmediadeploy.stack import load_stack
-from tests.e2e.running import RunningStack, eventually, run
-from tests.e2e.terminal import SMALL, Terminal
+from tests.harness.running import RunningStack, eventually, run
+from tests.harness.terminal import SMALL, Terminal
 
 pytestmark = pytest.mark.e2e
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.baresip import Baresip, Settings
-from tests.media_tools import (
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.media_tools import (
     CODE_AREA,
     colour_distance,
     dominant_frequency,

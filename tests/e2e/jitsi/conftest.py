@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.jitsi.backend import Backend, running_backend
-from tests.e2e.jitsi.installation import Installation, NoJitsi, find_installation
 from tests.e2e.jitsi.meeting import Meeting
-from tests.e2e.running import ROOT, RunningStack
+from tests.harness.jitsi.backend import Backend, running_backend
+from tests.harness.jitsi.installation import Installation, NoJitsi, find_installation
+from tests.harness.running import ROOT, RunningStack
 
 NAME = os.environ.get("SMD_JITSI_STACK", "jitsi")
 STACK = f"""\

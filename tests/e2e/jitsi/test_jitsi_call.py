@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.baresip import Baresip, Settings
-from tests.e2e.browser_participant import BrowserParticipant
 from tests.e2e.jitsi.meeting import (
     DRAWN,
     RED,
@@ -19,8 +17,10 @@ from tests.e2e.jitsi.meeting import (
     wait_both_ways,
     wait_sees_moving,
 )
-from tests.e2e.terminal import NEAR, Terminal
-from tests.media_tools import colour_distance, mean_colour, read_wav, tone_level_db
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.browser_participant import BrowserParticipant
+from tests.harness.media_tools import colour_distance, mean_colour, read_wav, tone_level_db
+from tests.harness.terminal import NEAR, Terminal
 
 pytestmark = pytest.mark.e2e
 

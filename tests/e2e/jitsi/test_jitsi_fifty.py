@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.e2e.jitsi.meeting import Meeting
-from tests.e2e.running import eventually, run
+from tests.harness.running import eventually, run
 
 pytestmark = pytest.mark.e2e
 

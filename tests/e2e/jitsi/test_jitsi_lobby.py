@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.browser_participant import BrowserParticipant
-from tests.e2e.jitsi.installation import LOBBY_MODULE, PACKAGES, Installation
 from tests.e2e.jitsi.meeting import DRAWN, RED, Meeting, wait_both_ways
-from tests.e2e.terminal import Terminal
+from tests.harness.browser_participant import BrowserParticipant
+from tests.harness.jitsi.installation import LOBBY_MODULE, PACKAGES, Installation
+from tests.harness.terminal import Terminal
 
 pytestmark = pytest.mark.e2e
 

@@ -34,7 +34,7 @@ from tests.harness.api_faults.scalers import (
     leads_doubly,
     scaling,
 )
-from tests.waiting import until, until_async
+from tests.harness.waiting import until, until_async
 
 MAKE_SERVER = r"^POST compute \S+/servers$"
 MAKE_PORT = r"^POST network \S+/ports$"

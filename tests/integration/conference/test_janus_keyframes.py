@@ -12,10 +12,10 @@ import pytest
 from sipmediadeploy.gateway.conference import janus_room
 from sipmediadeploy.gateway.conference.janus_api import JanusConnection
 from sipmediadeploy.gateway.media.gstreamer import force_key_unit
+from tests.harness.waiting import until
 from tests.integration.conference.guests import ROOM, Guest, guest
 from tests.integration.conference.janus_server import JanusServer, needs_janus, running_janus
 from tests.integration.media_terminal import BLUE, RED
-from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, needs_janus]
 

@@ -11,9 +11,9 @@ from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker.teardown import remove_stack
 from sipmediadeploy.providers.lease import Mark, reserve
 from sipmediadeploy.scaler.lease import Lease, LeaseTiming
+from tests.harness.lease_store import keeps_the_contract
+from tests.harness.waiting import until
 from tests.integration.docker.conftest import Trial
-from tests.lease_store import keeps_the_contract
-from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

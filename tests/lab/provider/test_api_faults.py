@@ -13,6 +13,9 @@ from tests.lab.provider.conftest import PATIENCE, Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 AT_ONCE_S = 45.0 * PATIENCE
+SHORT = CASES[:2]
+"""Of the cases, which are all tried on a fake cloud, these are on a real one in ``make test``."""
+LONG = [pytest.param(case, marks=pytest.mark.long) for case in CASES if case not in SHORT]
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +33,6 @@ def town(built: Town, tmp_path: Path) -> Town:
     return built.again(tmp_path)
 
 
-SHORT = CASES[:2]
-"""All of them are tried on a fake cloud in ``make test``; on a real one these."""
-
-
-@pytest.mark.parametrize(
-    "case",
-    [case if case in SHORT else pytest.param(case, marks=pytest.mark.long) for case in CASES],
-    ids=name_of,
-)
+@pytest.mark.parametrize("case", [*SHORT, *LONG], ids=name_of)
 async def test_while_the_api_does_wrong(town: Town, case: Case) -> None:
     await case(town)

@@ -11,9 +11,9 @@ import pytest
 from sipmediadeploy.providers.lease import LeaseTaken, Mark, reserve
 from sipmediadeploy.providers.openstack.lease import PACE
 from sipmediadeploy.scaler.lease import Lease, LeaseTiming
+from tests.harness.lease_store import keeps_the_contract
+from tests.harness.waiting import until
 from tests.lab.provider.conftest import PATIENCE, Lab
-from tests.lease_store import keeps_the_contract
-from tests.waiting import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests import terraform
-from tests.e2e.faults import at_once
-from tests.e2e.running import eventually
-from tests.e2e.terminal import SMALL, Terminal
-from tests.lab.stack.cloud_stack import CloudStack
+from tests.harness import terraform
+from tests.harness.faults import at_once
+from tests.harness.openstack.cloud_stack import CloudStack
+from tests.harness.openstack.fault_run import FAULTS, REPLACED_S, measure
+from tests.harness.openstack.making import PACKED
+from tests.harness.running import eventually
+from tests.harness.terminal import SMALL, Terminal
 from tests.lab.stack.conftest import Deployed
-from tests.lab.stack.fault_run import FAULTS, REPLACED_S, measure
-from tests.lab.stack.making import PACKED
 
 pytestmark = pytest.mark.e2e
 ANSWER_S = 5.0

@@ -32,7 +32,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from tests.media_tools import write_mjpeg
+from tests.harness.media_tools import write_mjpeg
 
 _MODULES = "opus g711 sndfile ausine aubridge avcodec avformat fakevideo snapshot"
 _APPLICATIONS = "account ctrl_tcp menu"

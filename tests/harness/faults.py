@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tests.e2e.running import run
+from tests.harness.running import run
 
 SERVICES = {"kamailio": "kamailio", "coturn": "turnserver"}
 """The process that does a role's job."""

@@ -19,10 +19,10 @@ from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.openstack import marks
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service, read_credentials
 from sipmediadeploy.stack import Role
-from tests import terraform
-from tests.e2e.running import RunningStack, eventually, run
+from tests.harness import terraform
+from tests.harness.openstack.settings import Lab
+from tests.harness.running import RunningStack, eventually, run
 from tests.lab.openstack import host, instances
-from tests.lab.openstack.settings import Lab
 
 _ANSWER_S = 120.0
 _DEPLOY_S = 1500.0

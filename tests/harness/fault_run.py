@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.calls import CallsLost, calls_through
-from tests.e2e.faults import FAULTS, Fault, Replica
-from tests.e2e.probe import Probe, SipProbe, StunProbe
-from tests.e2e.running import RunningStack, eventually, run
-from tests.e2e.terminal import Terminal
+from tests.harness.calls import CallsLost, calls_through
+from tests.harness.faults import FAULTS, Fault, Replica
+from tests.harness.probe import Probe, SipProbe, StunProbe
+from tests.harness.running import RunningStack, eventually, run
+from tests.harness.terminal import Terminal
 
 WATCHED_S = 4.0
 WHOLE_S = 150.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from tests import sipp
-from tests.e2e.running import eventually
+from tests.harness import sipp
+from tests.harness.running import eventually
 
 DIALOGS = 3
 _SET_UPS = 3

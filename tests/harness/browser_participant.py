@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.e2e.running import eventually
-from tests.media_tools import colour_distance, write_mjpeg, write_tone
+from tests.harness.media_tools import colour_distance, write_mjpeg, write_tone
+from tests.harness.running import eventually
 
 NEAR = 40
 """Colour distance that coding and the limited range cost at most; the colours used differ by far more."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from tests.e2e.running import RunningStack, eventually
-from tests.media_tools import colour_distance, json_lines
+from tests.harness.media_tools import colour_distance, json_lines
+from tests.harness.running import RunningStack, eventually
 
 SMALL = ("--size", "640x360", "--fps", "20", "--kbps", "500")
 """Options for a picture that costs little, where several terminals share a small machine."""
