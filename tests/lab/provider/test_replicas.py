@@ -1,4 +1,4 @@
-"""A Kamailio, a Coturn and a gateway on a real OpenStack, which all tests here share; the last one ends them."""
+"""A Kamailio, a Coturn and a gateway on a real OpenStack, which the tests share; the last one ends them."""
 
 from __future__ import annotations
 
