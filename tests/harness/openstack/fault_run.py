@@ -41,6 +41,20 @@ FAULTS: dict[str, Fault] = {
 } | {"leader-killed": Fault("scaler", CloudStack.kill)}
 
 
+_TOGETHER = (
+    ("kamailio-server-killed", "coturn-server-hung"),
+    ("kamailio-server-hung", "coturn-server-deleted"),
+    ("kamailio-server-deleted", "coturn-server-killed"),
+)
+"""Each fault of a server once; any two of these runs have all three kinds."""
+
+
+def turn_of(commit: str) -> list[list[str]]:
+    """The runs with the faults of servers, the one first whose turn it is with this commit (hex)."""
+    first = int(commit, 16) % len(_TOGETHER)
+    return [list(names) for names in (*_TOGETHER[first:], *_TOGETHER[:first])]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured(CallsLost):
     """What a fault cost. Times in seconds."""

@@ -14,10 +14,13 @@ from sipmediadeploy.providers.docker.engine import ensure_engine
 from sipmediadeploy.stack import Role
 from tests.harness import terraform
 from tests.harness.openstack.cloud_stack import CloudStack, connect_as
+from tests.harness.openstack.packing import read_packing
 from tests.harness.openstack.settings import Lab
 from tests.harness.running import ROOT
 from tests.lab.openstack import images
 from tests.lab.openstack.role_images import ensure_role_images
+from tests.lab.openstack.running import running_lab
+from tests.lab.openstack.tenants import say
 
 _STACK = """\
 name: {name}
@@ -34,17 +37,10 @@ pools:
 """
 
 
-_BUILD_PROGRAMS = ("packer", "ssh", "tinyproxy")
-PACKED = (Role.KAMAILIO, Role.CONFERENCE_DEMO) if all(map(shutil.which, _BUILD_PROGRAMS)) else ()
-"""The roles whose images Packer builds on the lab, in the tests; the others' are exported from Docker. None
-where a program is missing for that: Ubuntu 24.04 has no package of Packer.
-"""
-
-
 def reach(lab: Lab, report: Callable[[str], None], roles: Sequence[Role] = ROLES) -> None:
     """Let this process and the commands that it runs reach the lab, as its ``openrc`` does.
 
-    It has the images of this checkout's ``roles`` then, and a Debian to build others from.
+    It has the images of this checkout's ``roles`` then, and a Debian to build the others from.
 
     Raises:
         LabError: it is not up, or an image can't be made.
@@ -55,7 +51,8 @@ def reach(lab: Lab, report: Callable[[str], None], roles: Sequence[Role] = ROLES
         os.environ[name] = ",".join(filter(None, [direct, os.environ.get(name)]))
     ensure_engine(report)
     ensure_role_images(lab, report, roles)
-    images.ensure_debian(lab, report)
+    if set(roles) != set(ROLES):
+        images.ensure_debian(lab, report)
 
 
 @contextlib.contextmanager
@@ -99,3 +96,13 @@ def _terraform_example(stack_file: Path) -> Path:
     told = {"TF_VAR_stack_file": str(stack_file), "TF_VAR_smd": str(ROOT / "smd")}
     os.environ.update(terraform.prepare(directory) | told)
     return directory / "example"
+
+
+def main() -> None:
+    """Bring to the lab what the tests on it need, and leave it as it was found: up or down."""
+    with running_lab() as lab:
+        reach(lab, say, read_packing().exported)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -27,14 +26,12 @@ from sipmediadeploy.providers.openstack.provider import OpenStackProvider, make_
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.scaler.main import limits_of
 from sipmediadeploy.stack import Limits, Role, Stack, parse_stack
+from tests.harness.api_faults.scalers import SUBNET, VERSION
 
-SUBNET = IPv4Network("10.88.0.0/24")
 IMAGE = os.environ.get("SMD_LAB_IMAGE", "busybox")
 FLAVOR = os.environ.get("SMD_LAB_FLAVOR", "tiny")
 PATIENCE = float(os.environ.get("SMD_LAB_PATIENCE", "1"))
 """Time limits, and the lease's times, are multiplied by it: for a lab whose machine is busy otherwise."""
-VERSION = "v1"
-"""Of the images, for the provider: the busybox that is there has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ async def test_of_three_scalers_one_leads_and_the_next_one_follows(clean: Lab) -
     tasks = [asyncio.create_task(lease.run(stop)) for lease, stop in zip(leases, stops, strict=True)]
     led = []
     try:
-        for _ in range(3):
+        for _ in range(2):
             began = time.monotonic()
             await until("one leads", lambda: sum(lease.leads for lease in leases) == 1, 40 * PATIENCE)
             number = [lease.leads for lease in leases].index(True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from sipmediadeploy.images.inputs import ROLES
 from tests.harness import terraform
 from tests.harness.openstack.cloud_stack import CloudStack
-from tests.harness.openstack.making import PACKED, make_stack, reach
+from tests.harness.openstack.making import make_stack, reach
+from tests.harness.openstack.packing import Packing, read_packing
 from tests.harness.openstack.settings import Lab
 from tests.lab.openstack.package_proxy import package_proxy
 from tests.lab.openstack.running import running_lab
@@ -25,10 +25,16 @@ _PATIENCE_S = 420.0
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """The lab with the role images of this checkout."""
+def packing() -> Packing:
+    """Whether Packer builds images this time."""
+    return read_packing()
+
+
+@pytest.fixture(scope="session")
+def lab(packing: Packing) -> Iterator[Lab]:
+    """The lab with the role images of this checkout that do not come from Packer."""
     with running_lab() as lab:
-        reach(lab, say, [role for role in ROLES if role not in PACKED])
+        reach(lab, say, packing.exported)
         yield lab
 
 
@@ -46,17 +52,17 @@ class Deployed:
     """What ``smd deploy`` took and said. Times in seconds."""
 
     images_s: float
-    """Until Packer had built the images of :data:`PACKED`, from a plain Debian."""
+    """Until Packer had built the images that come from it, from a plain Debian."""
     whole_s: float
     """From then until the stack was whole, from nothing."""
     said: str
 
 
 @pytest.fixture(scope="session")
-def deployed(lab: Lab, from_nothing: CloudStack) -> Deployed:
+def deployed(lab: Lab, packing: Packing, from_nothing: CloudStack) -> Deployed:
     """The stack as one command makes it."""
-    from_nothing.remove_images(PACKED)
-    with package_proxy(lab) if PACKED else contextlib.nullcontext() as proxy:
+    from_nothing.remove_images(packing.packed)
+    with package_proxy(lab) if packing.packed else contextlib.nullcontext() as proxy:
         began = time.monotonic()
         said = from_nothing.deploy(
             *(("--packer-flavor", "d2-2", "--packer-apt-proxy", proxy) if proxy else ())

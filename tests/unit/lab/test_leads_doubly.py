@@ -8,7 +8,7 @@ import pytest
 
 from sipmediadeploy.protocol.scaler import Entry
 from sipmediadeploy.scaler.journal import Journal
-from tests.lab.provider.scalers import leads_doubly
+from tests.harness.api_faults.scalers import leads_doubly
 
 Told = tuple[float, str, int]
 

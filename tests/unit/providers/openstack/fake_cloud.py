@@ -8,10 +8,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,6 +48,9 @@ class FakeCloud:
 
     def __init__(self) -> None:
         self.url = ""
+        """Keystone's, and of all services that are not in ``urls``."""
+        self.urls: dict[str, str] = {}
+        """By the first part of their path: services that have an address of their own."""
         self.lock = threading.RLock()
         self.things: dict[str, list[Thing]] = {
             name: []
@@ -69,13 +73,17 @@ class FakeCloud:
         """By how much its clock is ahead."""
         self.requests: list[tuple[str, str, Any]] = []
         self.faults: list[Fault] = []
-        self.valid_token = ""
+        self.valid_tokens: set[str] = set()
         self.refused = False
         """Nobody is let in."""
         self.page = 1000
         self.server_status = "ACTIVE"
         self.server_fault = ""
         self._numbers = itertools.count(1)
+
+    def url_of(self, service: str) -> str:
+        """Where a service is, without its path."""
+        return self.urls.get(service, self.url)
 
     def credentials(self) -> Thing:
         """How it is reached."""
@@ -200,7 +208,7 @@ class FakeCloud:
         one: Thing = {
             "id": name,
             "status": "CURRENT",
-            "links": [{"rel": "self", "href": f"{self.url}{path}"}],
+            "links": [{"rel": "self", "href": f"{self.url_of(service)}{path}"}],
         }
         if service == "compute":
             return {"version": one | {"version": "2.93", "min_version": "2.1"}}
@@ -227,7 +235,7 @@ class FakeCloud:
         size = min(limit, self.page)
         body: Thing = {kind: found[:size]}
         if len(found) > size and kind != "server_groups":
-            href = f"{self.url}{path}?marker={found[size - 1]['id']}&limit={limit}"
+            href = f"{self.url_of(path.split('/')[1])}{path}?marker={found[size - 1]['id']}&limit={limit}"
             body |= {"next": href} if kind == "images" else {f"{kind}_links": [{"rel": "next", "href": href}]}
         return 200, body
 
@@ -296,19 +304,35 @@ def _has(thing: Thing, key: str, values: list[str]) -> bool:
 
 
 @contextmanager
-def running() -> Iterator[FakeCloud]:
-    """A fake cloud that answers until the block ends."""
+def running(*apart: str) -> Iterator[FakeCloud]:
+    """A fake cloud that answers until the block ends. Services ``apart`` have addresses of their own, as in a
+    real cloud.
+    """
     cloud = FakeCloud()
     handler = type("Handler", (_Handler,), {"cloud": cloud})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    cloud.url = f"http://127.0.0.1:{server.server_port}"
+    with ExitStack() as listening:
+        cloud.url = listening.enter_context(_listening(handler))
+        cloud.urls = {service: listening.enter_context(_listening(handler)) for service in apart}
+        yield cloud
+
+
+@contextmanager
+def _listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield cloud
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that have gone meanwhile."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -325,7 +349,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._identity(parts.path)
             return
         cloud.requests.append((self.command, parts.path, body))
-        if self.headers.get("X-Auth-Token") != cloud.valid_token:
+        if self.headers.get("X-Auth-Token") not in cloud.valid_tokens:
             self._send(401, {"error": {"message": "The token has expired"}})
             return
         with cloud.lock:
@@ -354,7 +378,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(401, {"error": {"message": "The request you have made requires authentication."}})
             return
         cloud.requests.append(("POST", path, None))
-        cloud.valid_token = f"token-{len(cloud.made('POST /v3/auth/tokens'))}"
+        with cloud.lock:
+            token_id = f"token-{len(cloud.made('POST /v3/auth/tokens'))}"
+            cloud.valid_tokens.add(token_id)
         paths = {"compute": "/compute/v2.1", "network": "/network", "image": "/image"}
         paths["volumev3"] = "/volume/v3"
         catalog = [
@@ -372,7 +398,7 @@ class _Handler(BaseHTTPRequestHandler):
                     }
                 ],
             }
-            for kind, url in ((kind, cloud.url + path) for kind, path in paths.items())
+            for kind, url in ((kind, cloud.url_of(path.split("/")[1]) + path) for kind, path in paths.items())
         ]
         token = {
             "methods": ["password"],
@@ -382,7 +408,7 @@ class _Handler(BaseHTTPRequestHandler):
             "catalog": catalog,
             "roles": [],
         }
-        self._send(201, {"token": token}, {"X-Subject-Token": cloud.valid_token})
+        self._send(201, {"token": token}, {"X-Subject-Token": token_id})
 
     def _send(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
         data = b"" if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()

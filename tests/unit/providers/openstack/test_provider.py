@@ -386,7 +386,7 @@ async def test_two_external_networks_need_a_choice(trial: Trial) -> None:
 async def test_an_expired_token_is_renewed_and_the_request_repeated(trial: Trial) -> None:
     provider = trial.provider()
     await provider.inventory()
-    trial.cloud.valid_token = "another one"
+    trial.cloud.valid_tokens.clear()
     assert await provider.inventory() == []
     assert len(trial.cloud.made("POST /v3/auth/tokens")) == 2
 

@@ -1,6 +1,6 @@
 """Scalers of a stack in this process: the real loop, provider and lease, each with a proxy before the cloud.
 
-The replicas are real servers whose image has no agent: what agents say is put on.
+The replicas have no agent: what agents say is put on.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 from sipmediadeploy.protocol.agent import Gateways, Order, State, Status
 from sipmediadeploy.protocol.client import AgentError
@@ -22,10 +24,13 @@ from sipmediadeploy.scaler.loop import Hooks, Report, Scaler
 from sipmediadeploy.scaler.main import Reporter, make_scaler
 from sipmediadeploy.scaler.metrics import Metrics
 from sipmediadeploy.stack import Role, Stack
-from tests.lab.fault_proxy import FaultProxy
-from tests.lab.provider.conftest import SUBNET, VERSION, Lab
+from tests.harness.api_faults.fault_proxy import FaultProxy
 
 MASTER = Secrets(master="m" * 43)
+SUBNET = IPv4Network("10.88.0.0/24")
+"""Of the stack's own network."""
+VERSION = "v1"
+"""Of the images, for the provider."""
 
 
 class ReadyAgents:
@@ -99,10 +104,10 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def scaling(
-    lab: Lab, stack: Stack, slot: int, agents: ReadyAgents, path: Path
+    credentials: Mapping[str, Any], stack: Stack, slot: int, agents: ReadyAgents, path: Path
 ) -> AsyncIterator[Running]:
-    """The scaler in ``slot`` of the stack works meanwhile; its journal and its state are in ``path``."""
-    auth_url = str(lab.credentials["auth"]["auth_url"])
+    """Run the scaler in ``slot`` of the stack meanwhile; its journal and its state are in ``path``."""
+    auth_url = str(credentials["auth"]["auth_url"])
     name, steps = f"{stack.name}-scaler-{slot}", []
     journal = Journal(name, path / f"{name}.jsonl")
     reporter = Reporter(journal, Metrics(), path / f"{name}.alive")
@@ -112,7 +117,7 @@ async def scaling(
         reporter(report)
 
     with FaultProxy(auth_url) as proxy:
-        secrets = Secrets(master=MASTER.master, cloud=proxy.credentials(lab.credentials))
+        secrets = Secrets(master=MASTER.master, cloud=proxy.credentials(credentials))
         provider = make_provider(stack, VERSION, secrets)
         hooks = Hooks(event=journal.action, report=report, told=journal.event)
         scaler, _, _ = make_scaler(stack, SUBNET, MASTER, VERSION, name, provider, agents, hooks)

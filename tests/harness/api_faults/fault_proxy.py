@@ -52,6 +52,8 @@ class Fault:
     """It is over by itself after so long."""
     times: float = math.inf
     """How many requests it meets at most."""
+    after: Fault | None = None
+    """It begins only when that one has met a request."""
     met: int = 0
     """How many it has met."""
     since: float = field(default_factory=time.monotonic)
@@ -224,10 +226,8 @@ class FaultProxy:
             return self._cut(request)
 
     def _fault_of(self, seen: Request) -> Fault | None:
-        found = (
-            f for f in self._faults if f.left_s > 0 and f.met < f.times and re.search(f.request, str(seen))
-        )
-        return next(found, None)
+        begun = (f for f in self._faults if f.left_s > 0 and (f.after is None or f.after.met))
+        return next((f for f in begun if f.met < f.times and re.search(f.request, str(seen))), None)
 
     def _cut(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.transport is not None:
