@@ -109,7 +109,7 @@ def calls_through(host: CallersHost, service: str, workdir: Path, watched_s: flo
     placed = None
     try:
         placed = sipp.start(placer)
-        eventually(lambda: sipp.messages(placer).count("\nBYE ") >= 1, 20, "a call is placed")
+        eventually(lambda: sipp.messages(placer).count("\nBYE ") >= 1, 45, "a call is placed")
         yield Calls(keeper, placer, (kept, placed))
     finally:
         _end(keeper, kept, host)
@@ -122,7 +122,7 @@ def _standing(keeper: sipp.Caller, host: CallersHost) -> subprocess.Popen[str]:
     for _ in range(_SET_UPS):
         process = sipp.start(keeper)
         try:
-            eventually(lambda: sipp.messages(keeper).count("\nACK ") >= DIALOGS, 20, "the dialogs stand")
+            eventually(lambda: sipp.messages(keeper).count("\nACK ") >= DIALOGS, 45, "the dialogs stand")
         except AssertionError:
             _end(keeper, process, host)
             raise
