@@ -52,7 +52,7 @@ def test_a_baresip_and_a_browser_see_and_hear_each_other(
         assert colour_distance(colour, "c03020") <= NEAR, f"baresip sees #{colour}, not the browser's red"
         ada.screenshot(pictures / "browser-with-baresip.png")
         baresip.hang_up()
-        ada.wait(lambda r: ada.of(r, "Baresip") is None, 10, "baresip has left the room")
+        ada.wait(lambda r: ada.of(r, "Baresip") is None, 45, "baresip has left the room")
         samples, rate = read_wav(baresip.recording())
     level = tone_level_db(samples[-3 * rate :], rate, 800)
     assert level > -40, f"baresip's recording has the browser's 800 Hz at {level:.0f} dB only"

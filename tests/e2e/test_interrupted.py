@@ -51,7 +51,7 @@ def _interrupt(stack: RunningStack, word: str) -> tuple[int, str]:
         said.append(line)
         if word in line:
             process.send_signal(signal.SIGINT)
-    return process.wait(30), "".join(said)
+    return process.wait(60), "".join(said)
 
 
 def test_up_can_be_interrupted_and_repeated_and_down_leaves_nothing(small: RunningStack) -> None:

@@ -43,7 +43,7 @@ def test_a_terminal_and_a_browser_on_another_host_see_and_hear_each_other(
         ada.screenshot(pictures / "published.png")
         connections = ada.seen[-1]["connections"]
         baresip.hang_up()
-        ada.wait(lambda r: ada.of(r, "Baresip") is None, 10, "baresip has left the room")
+        ada.wait(lambda r: ada.of(r, "Baresip") is None, 45, "baresip has left the room")
         samples, rate = read_wav(baresip.recording())
         answer = _answer(baresip.log)
     level = tone_level_db(samples[-3 * rate :], rate, 800)

@@ -100,7 +100,7 @@ def sent_codec(browser: BrowserParticipant) -> str:
     def sending(report: dict[str, Any]) -> bool:
         return any(_pictures(report))
 
-    report = browser.wait(sending, 20, f"{browser.name} sends a picture")
+    report = browser.wait(sending, 45, f"{browser.name} sends a picture")
     return str(_pictures(report)[0]["codec"]).removeprefix("video/").upper()
 
 
