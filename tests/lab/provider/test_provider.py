@@ -123,6 +123,7 @@ def _huge_flavor(lab: Lab, admin: cloud.Cloud) -> Iterator[str]:
         admin.delete("a flavour", "compute", f"/flavors/{made['id']}")
 
 
+@pytest.mark.promise(4)
 async def test_no_host_with_room_is_said_and_nothing_is_left(clean: Lab) -> None:
     with _huge_flavor(clean, clean.require_admin()) as flavor:
         provider = clean.provider(flavors={Role.GATEWAY: flavor})
@@ -132,6 +133,7 @@ async def test_no_host_with_room_is_said_and_nothing_is_left(clean: Lab) -> None
         assert clean.marked() == []
 
 
+@pytest.mark.promise(4)
 async def test_a_used_up_quota_is_said_and_nothing_is_left(clean: Lab) -> None:
     admin, quota = clean.require_admin(), f"/os-quota-sets/{clean.cloud.project}"
     before = admin.get("quota", "compute", quota)["quota_set"]["ram"]
