@@ -1,5 +1,5 @@
 # Thin on purpose: every target calls a program that can be called by hand.
-.PHONY: up down status test test-unit test-jitsi test-openstack soak lint format lock bench bench-call-cost bench-failover bench-scale bench-jitsi-call clean-machine openstack-lab
+.PHONY: up down status test test-long test-unit test-jitsi test-openstack soak lint format lock bench bench-call-cost bench-failover bench-scale bench-jitsi-call clean-machine openstack-lab
 
 up:            ## install what is missing, build the images, bring the stack up
 	./smd up
@@ -12,6 +12,9 @@ status:        ## the replicas and their states
 
 test:          ## every test
 	tests/run all
+
+test-long:     ## everything there is: more runs, and what make test leaves out (docs/testing.md)
+	tests/run long
 
 test-unit:     ## the fast tests only
 	tests/run unit

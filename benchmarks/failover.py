@@ -4,10 +4,11 @@
                                    [--at-once] [--removes] [--json]
 
 A caller asks the service address every 50 ms from one port that does not change, and the longest time
-without an answer is taken (for a leader's faults also the time until another scaler leads, for Coturn's
-until a relayed call has media again). SIPp keeps dialogs and places calls meanwhile. Then the stack is
-waited for until it is whole again. ``--keep`` adds each run to a file of JSON lines, and makes the rows
-of all that is in it: a long series can be made in parts, and with ``--stack`` side by side.
+without an answer is taken (for a leader's faults also the time until another scaler leads, for others
+until both ends of a relayed call hear each other again). SIPp keeps dialogs and places calls meanwhile.
+Then the stack is waited for until it is whole again. ``--keep`` adds each run to a file of JSON lines,
+and makes the rows of all that is in it: a long series can be made in parts, and with ``--stack`` side by
+side.
 ``--at-once`` breaks Kamailio's and Coturn's replica in the same way together, which takes half the time;
 ``--removes`` removes what was broken after each run, where the scaler would leave it a minute.
 """
@@ -23,9 +24,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.e2e.fault_run import Measured, measure
-from tests.e2e.faults import FAULTS, at_once
-from tests.e2e.running import RunningStack
+from tests.harness.fault_run import Measured, measure
+from tests.harness.faults import FAULTS, at_once
+from tests.harness.running import RunningStack
 
 from benchmarks.running import ROOT, p99, tell
 from sipmediadeploy.images.build import ensure_test_image

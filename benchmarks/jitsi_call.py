@@ -2,8 +2,8 @@
 
     JVB_CP=… JICOFO_CP=… LJM=… python -m benchmarks.jitsi_call [--joins 20] [--loss 0 3] [--json]
 
-It starts a Jitsi from an installation (see tests/e2e/jitsi) and a stack that calls it, then a stack with the
-demo conference; both are taken down at the end. All terminals are SIP terminals on one gateway that send
+It starts a Jitsi from an installation (see tests/harness/jitsi) and a stack that calls it, then a stack with
+the demo conference; both are taken down at the end. All terminals are SIP terminals on one gateway that send
 pictures (30 a second) encoded before: one stays in the room, and a second one joins and leaves again and
 again. Then both stay, and CPU time of the gateway's container, the workers' memory and the longest gap
 between two decoded frames are read. Then one joins again and again whom a browser in the room waits for. Loss
@@ -23,10 +23,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.e2e.browser_participant import BrowserParticipant
-from tests.e2e.jitsi.backend import MEDIA_PORT, running_backend
-from tests.e2e.jitsi.installation import NoJitsi, find_installation
-from tests.e2e.running import RunningStack
+from tests.harness.browser_participant import BrowserParticipant
+from tests.harness.jitsi.backend import MEDIA_PORT, running_backend
+from tests.harness.jitsi.installation import NoJitsi, find_installation
+from tests.harness.running import RunningStack
 
 from benchmarks.call_cost import cpu_share
 from benchmarks.measure import NoCgroup, busy_ones, usages

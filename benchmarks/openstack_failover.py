@@ -27,11 +27,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.e2e.faults import at_once
-from tests.e2e.running import ROOT
-from tests.lab.openstack.settings import LabError, read_settings
-from tests.lab.stack.fault_run import FAULTS, Measured, measure
-from tests.lab.stack.making import make_stack, reach
+from tests.harness.faults import at_once
+from tests.harness.openstack.fault_run import FAULTS, Measured, measure
+from tests.harness.openstack.making import make_stack, reach
+from tests.harness.openstack.settings import LabError, read_settings
+from tests.harness.running import ROOT
 
 from benchmarks.running import p99, tell
 

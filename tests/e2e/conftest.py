@@ -10,16 +10,18 @@ import pytest
 
 from sipmediadeploy.images.build import ensure_test_image
 from sipmediadeploy.providers.docker.engine import ensure_engine
-from tests.e2e.outside import OutsideHost
-from tests.e2e.running import ROOT, RunningStack
+from tests.harness.outside import OutsideHost
+from tests.harness.running import ROOT, RunningStack, brought_up
 
 NAME = os.environ.get("SMD_E2E_STACK", "e2e")
 STACK = f"""\
 name: {NAME}
 domain: sip.example.org
-media: {{rtp_timeout_s: 8}}
+turn: always
+# SIPp's dialogs have no media, and stand for 20 s.
+media: {{rtp_timeout_s: 60}}
 pools:
-  gateway: {{max: 3}}
+  gateway: {{min: 2, max: 3, calls: 8}}
 """
 PUBLISHED = f"""\
 name: {NAME}pub
@@ -40,17 +42,12 @@ def test_image() -> str:
 
 @pytest.fixture(scope="session")
 def stack(test_image: str) -> Iterator[RunningStack]:
-    """A whole stack with two Kamailios, two Coturns, two scalers, a gateway and the demo conference."""
-    stack_file = ROOT / "artifacts" / "e2e" / "stack.yaml"
-    stack_file.parent.mkdir(parents=True, exist_ok=True)
-    stack_file.write_text(STACK)
-    running = RunningStack(NAME, stack_file, test_image)
-    try:
-        print(running.smd("up", timeout=1200))
+    """A whole stack: two replicas of each role and the demo conference.
+
+    Media is relayed by Coturn, so that its faults are noticed; the published stack has it the direct way.
+    """
+    with brought_up(NAME, ROOT / "artifacts" / "e2e" / "stack.yaml", STACK, test_image) as running:
         yield running
-    finally:
-        if os.environ.get("SMD_E2E_KEEP") != "yes":
-            running.smd("down")
 
 
 @pytest.fixture(scope="session")
@@ -64,15 +61,14 @@ def outside(tmp_path_factory: pytest.TempPathFactory, test_image: str) -> Iterat
 def published(test_image: str, outside: OutsideHost) -> Iterator[RunningStack]:
     """A small stack that is published at the address that the outside host reaches."""
     stack_file = ROOT / "artifacts" / "e2e" / "published" / "stack.yaml"
-    stack_file.parent.mkdir(parents=True, exist_ok=True)
-    stack_file.write_text(PUBLISHED.format(address=outside.reaches))
-    running = RunningStack(f"{NAME}pub", stack_file, test_image)
-    try:
-        print(running.smd("up", timeout=1200))
+    text = PUBLISHED.format(address=outside.reaches)
+    with brought_up(f"{NAME}pub", stack_file, text, test_image) as running:
         yield running
-    finally:
-        if os.environ.get("SMD_E2E_KEEP") != "yes":
-            running.smd("down")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Faults come first: they measure seconds, and later another stack runs beside."""
+    items.sort(key=lambda item: item.path.name != "test_faults.py")
 
 
 @pytest.fixture

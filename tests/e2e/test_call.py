@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.baresip import Baresip, Settings
-from tests.e2e.browser_participant import NEAR, BrowserParticipant
-from tests.e2e.running import RunningStack
-from tests.e2e.terminal import SMALL, Terminal
-from tests.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.browser_participant import NEAR, BrowserParticipant
+from tests.harness.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
+from tests.harness.running import RunningStack
+from tests.harness.terminal import SMALL, Terminal
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +52,7 @@ def test_a_baresip_and_a_browser_see_and_hear_each_other(
         assert colour_distance(colour, "c03020") <= NEAR, f"baresip sees #{colour}, not the browser's red"
         ada.screenshot(pictures / "browser-with-baresip.png")
         baresip.hang_up()
-        ada.wait(lambda r: ada.of(r, "Baresip") is None, 10, "baresip has left the room")
+        ada.wait(lambda r: ada.of(r, "Baresip") is None, 45, "baresip has left the room")
         samples, rate = read_wav(baresip.recording())
     level = tone_level_db(samples[-3 * rate :], rate, 800)
     assert level > -40, f"baresip's recording has the browser's 800 Hz at {level:.0f} dB only"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import ROOT, RunningStack, run
+from tests.harness.running import ROOT, RunningStack, run
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +51,7 @@ def _interrupt(stack: RunningStack, word: str) -> tuple[int, str]:
         said.append(line)
         if word in line:
             process.send_signal(signal.SIGINT)
-    return process.wait(30), "".join(said)
+    return process.wait(60), "".join(said)
 
 
 def test_up_can_be_interrupted_and_repeated_and_down_leaves_nothing(small: RunningStack) -> None:

@@ -10,12 +10,12 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import pytest
 
 from sipmediadeploy.protocol.replica import AGENT_PORT
-from tests.baresip import Baresip, Settings
-from tests.e2e.browser_participant import BrowserParticipant
-from tests.e2e.outside import OutsideHost
-from tests.e2e.running import RunningStack
-from tests.e2e.terminal import Terminal
-from tests.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.browser_participant import BrowserParticipant
+from tests.harness.media_tools import colour_distance, mean_colour, read_wav, summary_of, tone_level_db
+from tests.harness.outside import OutsideHost
+from tests.harness.running import RunningStack
+from tests.harness.terminal import Terminal
 
 pytestmark = pytest.mark.e2e
 
@@ -43,7 +43,7 @@ def test_a_terminal_and_a_browser_on_another_host_see_and_hear_each_other(
         ada.screenshot(pictures / "published.png")
         connections = ada.seen[-1]["connections"]
         baresip.hang_up()
-        ada.wait(lambda r: ada.of(r, "Baresip") is None, 10, "baresip has left the room")
+        ada.wait(lambda r: ada.of(r, "Baresip") is None, 45, "baresip has left the room")
         samples, rate = read_wav(baresip.recording())
         answer = _answer(baresip.log)
     level = tone_level_db(samples[-3 * rate :], rate, 800)

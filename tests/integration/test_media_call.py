@@ -22,6 +22,7 @@ from sipmediadeploy.gateway.media.api import (
     WorkerEvents,
 )
 from sipmediadeploy.gateway.media.process import WorkerProcess
+from tests.harness.waiting import until, until_async
 from tests.integration.media_terminal import (
     BLUE,
     GREEN,
@@ -32,7 +33,6 @@ from tests.integration.media_terminal import (
     beside,
     longest_silence,
 )
-from tests.waiting import until, until_async
 
 pytestmark = pytest.mark.integration
 

@@ -13,8 +13,8 @@ pytest.importorskip("gi")
 from sipmediadeploy.gateway.media import downlink, gstreamer
 from sipmediadeploy.gateway.media.graph import MediaGraph
 from sipmediadeploy.gateway.media.gstreamer import Gst
+from tests.harness.waiting import until
 from tests.integration.media_terminal import Terminal
-from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -13,9 +13,9 @@ import pytest
 
 from sipmediadeploy.gateway.media.api import IceServers
 from sipmediadeploy.gateway.media.gstreamer import Gst, GstSdp, GstVideo, GstWebRTC
+from tests.harness.waiting import until
 from tests.integration.media_terminal import BLUE, GREEN, RED, Colour
 from tests.integration.test_media_call import HIGH, LOW, THIRD, Side, connect, side
-from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ import pytest
 
 from sipmediadeploy.gateway.media.api import MediaError, WorkerEvents
 from sipmediadeploy.gateway.media.pool import WorkerPool
-from tests.waiting import until
+from tests.harness.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.waiting import until_async
 from tests.integration.media_terminal import RED
 from tests.integration.test_media_call import HIGH, LOW, call, side
-from tests.waiting import until_async
 
 pytestmark = pytest.mark.integration
 FIRST, SECOND = 700.0, 1300.0

@@ -13,8 +13,8 @@ from sipmediadeploy.gateway.media import gstreamer, sip_stream
 from sipmediadeploy.gateway.media.api import AudioStream, IceServers
 from sipmediadeploy.gateway.media.graph import MediaGraph
 from sipmediadeploy.gateway.media.gstreamer import GLib, Gst
+from tests.harness.waiting import until
 from tests.integration.media_terminal import BLUE, Terminal
-from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import sipp
-from tests.baresip import Baresip, Settings
-from tests.ports import free_port
+from tests.harness import sipp
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.ports import free_port
 
 pytestmark = pytest.mark.integration
 

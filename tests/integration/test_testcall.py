@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.baresip import Baresip, Settings
-from tests.media_tools import (
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.media_tools import (
     CODE_AREA,
     colour_distance,
     dominant_frequency,
@@ -69,7 +69,7 @@ def test_sound_and_picture_arrive_unchanged_on_both_sides(
     assert call.returncode == 0, output + errors
     summary = summary_of(output)
     assert summary["verdict"] == "ok"
-    assert summary["first_frame_ms"] < 5000
+    assert 0 < summary["first_frame_ms"] < 15000
     assert [round(tone["hz"] / 10) for tone in summary["last"]["heard"]["tones"]] == [60]
     assert colour_distance(summary["last"]["seen"]["colour"], "20c040") < 30
     assert colour_distance(mean_colour(picture), "20c040") < 30

@@ -21,6 +21,7 @@ SEEDS = int(os.environ.get("SMD_SIMULATION_SEEDS", "30"))
 """``tests/run all`` has 500 of them."""
 
 
+@pytest.mark.promise(1, 2, 4, 5, 6)
 @pytest.mark.timeout(1800)
 def test_every_promise_holds_in_histories_of_faults() -> None:
     assert soak.main(["--seeds", str(SEEDS)]) == 0, (
@@ -45,6 +46,7 @@ def test_a_promise_broken_in_the_world_is_noticed() -> None:
     run(scene())
 
 
+@pytest.mark.promise(1, 5)
 def test_a_silent_gateway_is_replaced_soon_and_keeps_its_calls_for_ten_minutes() -> None:
     async def scene() -> None:
         current = Theatre(stack(), 1)
@@ -63,6 +65,7 @@ def test_a_silent_gateway_is_replaced_soon_and_keeps_its_calls_for_ten_minutes()
     run(scene())
 
 
+@pytest.mark.promise(1)
 def test_a_gateway_whose_service_answers_without_its_agent_is_replaced_and_not_deleted() -> None:
     async def scene() -> None:
         current = Theatre(stack(), 1)
@@ -83,6 +86,7 @@ def test_a_gateway_whose_service_answers_without_its_agent_is_replaced_and_not_d
     run(scene())
 
 
+@pytest.mark.promise(3)
 def test_a_floating_ip_that_somebody_detaches_is_mapped_again() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 17)
@@ -98,6 +102,7 @@ def test_a_floating_ip_that_somebody_detaches_is_mapped_again() -> None:
     run(scene())
 
 
+@pytest.mark.promise(3)
 def test_where_no_address_moves_the_floating_ip_follows_the_working_replica() -> None:
     async def scene(seed: int) -> None:
         theatre = Theatre(stack(), seed)
@@ -166,6 +171,7 @@ def _silence(machine: Machine) -> None:
     machine.reachable = False
 
 
+@pytest.mark.promise(5)
 def test_a_standby_that_is_cut_off_from_the_provider_is_replaced() -> None:
     """Else it is there, and of no use when the leader dies."""
 
@@ -184,6 +190,7 @@ def test_a_standby_that_is_cut_off_from_the_provider_is_replaced() -> None:
     run(scene())
 
 
+@pytest.mark.promise(4)
 def test_an_outage_of_the_provider_costs_no_scaler() -> None:
     async def scene(seed: int) -> None:
         theatre = Theatre(stack(), seed)
@@ -202,6 +209,7 @@ def test_an_outage_of_the_provider_costs_no_scaler() -> None:
         run(scene(seed))
 
 
+@pytest.mark.promise(3)
 def test_of_two_holders_of_an_address_one_is_replaced() -> None:
     async def scene(seed: int) -> None:
         theatre = Theatre(stack(), seed)
@@ -220,6 +228,7 @@ def test_of_two_holders_of_an_address_one_is_replaced() -> None:
         run(scene(seed))
 
 
+@pytest.mark.promise(4)
 def test_when_everything_turns_silent_at_once_nothing_is_deleted_or_made() -> None:
     async def scene() -> None:
         current = Theatre(stack(), 2)
@@ -236,6 +245,7 @@ def test_when_everything_turns_silent_at_once_nothing_is_deleted_or_made() -> No
     run(scene())
 
 
+@pytest.mark.promise(4)
 def test_an_empty_inventory_is_not_believed() -> None:
     async def scene() -> None:
         current = Theatre(stack(), 3)
@@ -252,6 +262,7 @@ def test_an_empty_inventory_is_not_believed() -> None:
     run(scene())
 
 
+@pytest.mark.promise(4)
 def test_creations_that_never_come_up_get_slower_and_stay_within_bounds() -> None:
     async def scene() -> None:
         current = Theatre(stack(), 4)
@@ -284,6 +295,7 @@ def test_more_calls_bring_more_gateways_and_empty_ones_leave_after_the_cool_down
     run(scene())
 
 
+@pytest.mark.promise(1)
 def test_an_operators_drain_stays_and_its_places_are_made_elsewhere() -> None:
     async def scene() -> None:
         current = Theatre(stack(), 6)
@@ -300,6 +312,7 @@ def test_an_operators_drain_stays_and_its_places_are_made_elsewhere() -> None:
     run(scene())
 
 
+@pytest.mark.promise(1)
 def test_outdated_replicas_are_replaced_one_after_the_other_and_no_call_is_lost() -> None:
     async def scene() -> None:
         old = Theatre(stack(), 7)
@@ -347,6 +360,7 @@ def test_the_address_nobody_holds_is_reported() -> None:
     run(scene())
 
 
+@pytest.mark.promise(5, 6)
 def test_a_standby_takes_over_from_a_dead_leader_and_replaces_it() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 9)
@@ -379,6 +393,7 @@ def test_a_leader_that_stops_hands_over_at_once() -> None:
     run(scene())
 
 
+@pytest.mark.promise(2)
 def test_a_leader_that_was_frozen_does_nothing_when_it_goes_on() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 11)
@@ -399,6 +414,7 @@ def test_a_leader_that_was_frozen_does_nothing_when_it_goes_on() -> None:
     run(scene())
 
 
+@pytest.mark.promise(2)
 def test_a_leader_that_is_cut_off_from_the_api_stops_and_another_follows() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 12)
@@ -416,6 +432,7 @@ def test_a_leader_that_is_cut_off_from_the_api_stops_and_another_follows() -> No
     run(scene())
 
 
+@pytest.mark.promise(4)
 def test_a_leader_that_hears_few_lets_another_one_lead() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 16)
@@ -434,6 +451,7 @@ def test_a_leader_that_hears_few_lets_another_one_lead() -> None:
     run(scene())
 
 
+@pytest.mark.promise(6)
 def test_a_pause_outlives_the_leader_that_heard_of_it() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 13)
@@ -455,6 +473,7 @@ def test_a_pause_outlives_the_leader_that_heard_of_it() -> None:
     run(scene())
 
 
+@pytest.mark.promise(6)
 def test_a_scaler_that_dies_at_any_step_leaves_nothing_that_the_next_one_does_not_mend() -> None:
     async def scene(step: int) -> None:
         theatre = Theatre(stack(), step)
@@ -469,6 +488,7 @@ def test_a_scaler_that_dies_at_any_step_leaves_nothing_that_the_next_one_does_no
         run(scene(step))
 
 
+@pytest.mark.promise(3)
 def test_an_address_that_does_not_answer_is_moved_once_and_reported_when_it_does_not_help() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 14)
@@ -492,6 +512,7 @@ def test_an_address_that_does_not_answer_is_moved_once_and_reported_when_it_does
     run(scene())
 
 
+@pytest.mark.promise(4)
 def test_when_no_address_answers_none_is_moved() -> None:
     async def scene() -> None:
         theatre = Theatre(stack(), 15)

@@ -20,7 +20,7 @@ from sipmediadeploy.protocol.replica import ReplicaDocument
 from sipmediadeploy.providers.base import FloatingIp, Life, ProviderError, ReplicaRecord
 from sipmediadeploy.providers.lease import LeaseRecord, Mark
 from sipmediadeploy.stack import Limits, Role, Stack
-from tests.lease_store import MemoryLeaseStore
+from tests.harness.lease_store import MemoryLeaseStore
 from tests.simulation.clock import RUNNING, Process, virtual_loop
 
 SUBNET = IPv4Network("172.30.9.0/24")

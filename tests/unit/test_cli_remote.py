@@ -22,7 +22,7 @@ from sipmediadeploy.protocol.agent import State, Status
 from sipmediadeploy.protocol.seen import Seen, StackNow
 from sipmediadeploy.providers.base import FloatingIp
 from sipmediadeploy.stack import Role, load_stack
-from tests.ports import free_port
+from tests.harness.ports import free_port
 from tests.unit.scaler.fake_scaler import SUBNET, FakeScaler, leading, record
 from tests.unit.scaler.serving import HERE, MASTER, TOKEN, serving
 from tests.unit.test_cli import assert_user_error, smd

@@ -23,9 +23,9 @@ from sipmediadeploy.protocol.seen import Seen, StackNow
 from sipmediadeploy.providers.base import FloatingIp, Life
 from sipmediadeploy.providers.findings import Finding, ok, problem, unknown, warning
 from sipmediadeploy.stack import Role, Stack, parse_stack
+from tests.harness.waiting import until
 from tests.unit.scaler.fake_scaler import SUBNET, record
 from tests.unit.test_cli import assert_user_error, smd
-from tests.waiting import until
 
 STACK = parse_stack(
     "name: demo\ndomain: a.customer.net\nprovider: openstack\nconference: {url: 'wss://c.test'}\n"

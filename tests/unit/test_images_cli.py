@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
+from tests.harness.ports import free_port
 from tests.unit.test_cli import assert_user_error, smd
 
 

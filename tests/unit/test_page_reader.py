@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.e2e.running import ROOT
+from tests.harness.running import ROOT
 from tests.lab.page.reader import boxes, commands
 
 _PAGE = """# Title

@@ -25,6 +25,7 @@ from sipmediadeploy.node.service_address import ServiceAddress
 from sipmediadeploy.node.state import AgentState, StateError
 from sipmediadeploy.node.supervisor import Supervisor, SupervisorError
 from sipmediadeploy.node.systemd import supervisor_here
+from sipmediadeploy.node.ticks import tick
 from sipmediadeploy.protocol.agent import Gateway, Gateways, Order, Status
 from sipmediadeploy.protocol.http_server import serving
 from sipmediadeploy.protocol.replica import PATH, KamailioService, ReplicaDocument, load_replica_document
@@ -33,7 +34,8 @@ log = structlog.get_logger()
 
 _QUICK_S = 0.05
 """After a miss: the second question comes so soon."""
-_ELECTION_S = 0.2
+_STANDBY_S = 0.25
+_ELECTION_S = 0.5
 """How often the election's number is looked at without news: time changes it, and a freeze is noticed."""
 _SERVICES_S, _STOPPED_LOOKS = 2.0, 3
 _ADDRESS_LIMIT_S = 15.0
@@ -121,6 +123,11 @@ class Agent:
         """Whether this replica holds the service address, or leads; None when its pool has neither."""
         return self._seen.last.active if self._address is None else self._address.held
 
+    @property
+    def address_taken(self) -> int:
+        """How often the service address came to this replica since the agent began."""
+        return 0 if self._address is None else self._address.taken
+
     async def service_metrics(self) -> bytes:
         """What the service itself counts, for Prometheus."""
         return await self._role.metrics()
@@ -158,7 +165,7 @@ class Agent:
                 if self._address is not None:
                     tasks.create_task(self._address.run(self._news.set))
                     tasks.create_task(self._stand_for_election())
-                    tasks.create_task(self._witnesses.run(self._news.set))
+                    tasks.create_task(self._witnesses.run(self._news.set, lambda: self.active() is True))
         finally:
             await self._role.close()
 
@@ -204,7 +211,12 @@ class Agent:
             if health.ok:
                 with suppress(RoleError):
                     await self._remind()
-            await asyncio.sleep(self._role.interval_s if health.ok or self._seen.misses > 1 else _QUICK_S)
+            await tick(self._check_pause_s() if health.ok or self._seen.misses > 1 else _QUICK_S)
+
+    def _check_pause_s(self) -> float:
+        """A standby serves nobody, and need not be looked at as often."""
+        standby = self._address is not None and not self._address.held
+        return max(self._role.interval_s, _STANDBY_S if standby else 0.0)
 
     async def _remind(self) -> None:
         """Tell a service that was restarted what it must not forget."""
@@ -236,7 +248,7 @@ class Agent:
                     await self._end_stopped(service, pid)
             taken_at = () if self._address is None else tuple(self._address.taken_at)
             self._warnings = decide.warnings(taken_at, machine.free_share(RUN), self._clock())
-            await asyncio.sleep(_SERVICES_S)
+            await tick(_SERVICES_S)
 
     async def _end_stopped(self, service: str, pid: int) -> None:
         """A service that is stopped whenever it is looked at is so for good: its supervisor sees it alive.

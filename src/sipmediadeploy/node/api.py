@@ -33,6 +33,9 @@ class Served(Protocol):
     document: ReplicaDocument
     restarts: dict[str, int]
 
+    @property
+    def address_taken(self) -> int: ...
+
     def status(self) -> Status: ...
     def logs(self, lines: int) -> list[str]: ...
     async def service_metrics(self) -> bytes: ...
@@ -111,7 +114,7 @@ def operations(agent: Served) -> tuple[Operation, ...]:
         # Imported here, as many are never asked for it: each module stays in a replica's memory.
         from sipmediadeploy.node.metrics import CONTENT_TYPE, metrics_text
 
-        text = metrics_text(agent.status(), agent.restarts)
+        text = metrics_text(agent.status(), agent.restarts, agent.address_taken)
         return web.Response(body=text + await agent.service_metrics(), headers={"Content-Type": CONTENT_TYPE})
 
     async def openapi(_request: web.Request) -> web.Response:

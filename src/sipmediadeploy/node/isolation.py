@@ -16,11 +16,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from sipmediadeploy.node.ticks import tick
+
 ANSWER_S = 0.12
 """Kernels answer, in far less than that, however busy the machine is."""
 LATE_S = 0.1
-EVERY_S, AGAIN_S = 0.1, 0.02
-"""After a round in which somebody answered, and in which nobody did."""
+EVERY_S, STANDBY_S, AGAIN_S = 0.1, 0.25, 0.02
+"""After a round with an answer: where the address is, and where it is not. After a round without."""
 TWICE = 2
 """So many questions each witness is asked side by side, once one is silent: a lost packet is no proof."""
 STRANGERS_EVERY = 100
@@ -55,14 +57,20 @@ class Witnesses:
         """
         return len(self._witnesses) >= 2 and self._silent_rounds >= ROUNDS
 
-    async def run(self, changed: Callable[[], None]) -> None:
-        """Ask for ever; ``changed`` is called when :attr:`isolated` has changed."""
+    async def run(self, changed: Callable[[], None], holds: Callable[[], bool]) -> None:
+        """Ask for ever; ``changed`` is called when :attr:`isolated` has changed.
+
+        ``holds``: whether this replica holds the service address, and must be quick.
+        """
         while True:
             before = self.isolated
             heard = await self.round()
             if self.isolated != before:
                 changed()
-            await asyncio.sleep(EVERY_S if heard else AGAIN_S)
+            if heard:
+                await tick(EVERY_S if holds() else STANDBY_S)
+            else:
+                await asyncio.sleep(AGAIN_S)
 
     async def round(self) -> bool:
         """Ask one witness, and when it is silent everybody; whether somebody answered.

@@ -11,8 +11,12 @@ from sipmediadeploy.protocol.agent import State, Status
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def metrics_text(status: Status, service_restarts: Mapping[str, int]) -> bytes:
-    """The metrics of a replica that is in ``status``, with how often each of its services died."""
+def metrics_text(status: Status, service_restarts: Mapping[str, int], address_taken: int = 0) -> bytes:
+    """The metrics of a replica that is in ``status``.
+
+    ``service_restarts``: how often each of its services died; ``address_taken``: how often the service
+    address came to it.
+    """
     registry = CollectorRegistry()
     state = Gauge("smd_replica_state", "1 for the state that the replica is in", ["state"], registry=registry)
     for each in State:
@@ -24,6 +28,8 @@ def metrics_text(status: Status, service_restarts: Mapping[str, int]) -> bytes:
     if status.active is not None:
         active = Gauge("smd_active", "1 when it holds the service address, or leads", registry=registry)
         active.set(status.active)
+    taken = Counter("smd_address_taken", "how often the service address came here", registry=registry)
+    taken.inc(address_taken)
     restarts = Counter("smd_service_restarts", "services that died", ["service"], registry=registry)
     for service, count in service_restarts.items():
         restarts.labels(service).inc(count)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.jitsi.backend import Backend, running_backend
-from tests.e2e.jitsi.installation import Installation, NoJitsi, find_installation
 from tests.e2e.jitsi.meeting import Meeting
-from tests.e2e.running import ROOT, RunningStack
+from tests.harness.jitsi.backend import Backend, running_backend
+from tests.harness.jitsi.installation import Installation, NoJitsi, find_installation
+from tests.harness.running import ROOT, RunningStack, brought_up
 
 NAME = os.environ.get("SMD_JITSI_STACK", "jitsi")
 STACK = f"""\
@@ -51,14 +51,9 @@ def jitsi(installation: Installation, tmp_path_factory: pytest.TempPathFactory) 
 def jitsi_stack(jitsi: Backend, test_image: str) -> Iterator[RunningStack]:
     """A stack whose conference platform is the Jitsi."""
     stack_file = ROOT / "artifacts" / "e2e" / NAME / "stack.yaml"
-    stack_file.write_text(STACK.format(url=jitsi.url, ca=jitsi.ca.relative_to(stack_file.parent)))
-    running = RunningStack(NAME, stack_file, test_image)
-    try:
-        print(running.smd("up", timeout=1200))
+    text = STACK.format(url=jitsi.url, ca=jitsi.ca.relative_to(stack_file.parent))
+    with brought_up(NAME, stack_file, text, test_image) as running:
         yield running
-    finally:
-        if os.environ.get("SMD_E2E_KEEP") != "yes":
-            running.smd("down")
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.browser_participant import NEAR, BrowserParticipant
-from tests.e2e.jitsi.backend import Backend
-from tests.e2e.running import RunningStack, run
-from tests.e2e.terminal import SMALL, Terminal
-from tests.media_tools import colour_distance
+from tests.harness.browser_participant import NEAR, BrowserParticipant
+from tests.harness.jitsi.backend import Backend
+from tests.harness.media_tools import colour_distance
+from tests.harness.running import RunningStack, run
+from tests.harness.terminal import SMALL, Terminal
 
 RED = "c03020"
 """What a browser shows that was not told anything else."""
@@ -100,7 +100,7 @@ def sent_codec(browser: BrowserParticipant) -> str:
     def sending(report: dict[str, Any]) -> bool:
         return any(_pictures(report))
 
-    report = browser.wait(sending, 20, f"{browser.name} sends a picture")
+    report = browser.wait(sending, 45, f"{browser.name} sends a picture")
     return str(_pictures(report)[0]["codec"]).removeprefix("video/").upper()
 
 

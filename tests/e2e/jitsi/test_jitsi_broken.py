@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.e2e.jitsi.backend import Service
 from tests.e2e.jitsi.meeting import RED, Meeting, wait_both_ways
-from tests.e2e.running import eventually
+from tests.harness.jitsi.backend import Service
+from tests.harness.running import eventually
 
 pytestmark = pytest.mark.e2e
 

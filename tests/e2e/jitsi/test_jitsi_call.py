@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.baresip import Baresip, Settings
-from tests.e2e.browser_participant import BrowserParticipant
 from tests.e2e.jitsi.meeting import (
     DRAWN,
     RED,
@@ -19,8 +17,10 @@ from tests.e2e.jitsi.meeting import (
     wait_both_ways,
     wait_sees_moving,
 )
-from tests.e2e.terminal import NEAR, Terminal
-from tests.media_tools import colour_distance, mean_colour, read_wav, tone_level_db
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.browser_participant import BrowserParticipant
+from tests.harness.media_tools import colour_distance, mean_colour, read_wav, tone_level_db
+from tests.harness.terminal import NEAR, Terminal
 
 pytestmark = pytest.mark.e2e
 
@@ -54,7 +54,7 @@ def test_a_baresip_and_a_browser_see_and_hear_each_other(meeting: Meeting) -> No
         colour = mean_colour(received)
         assert colour_distance(colour, RED) <= NEAR, f"baresip sees #{colour}, not the browser's red"
         baresip.hang_up()
-        ada.wait(lambda r: ada.of(r, "Baresip") is None, 10, "baresip has left the room")
+        ada.wait(lambda r: ada.of(r, "Baresip") is None, 45, "baresip has left the room")
         samples, rate = read_wav(baresip.recording())
     level = tone_level_db(samples[-3 * rate :], rate, 800)
     assert level > -40, f"baresip's recording has the browser's 800 Hz at {level:.0f} dB only"
@@ -176,7 +176,7 @@ def test_who_is_kicked_gets_a_bye(meeting: Meeting) -> None:
         ada.press("kick")
         summary = terminal.wait_ended(15)
         assert summary["ended_by"] == "peer", summary
-        ada.wait(lambda r: ada.of(r, "Room 101") is None, 10, "the terminal has left the room")
+        ada.wait(lambda r: ada.of(r, "Room 101") is None, 45, "the terminal has left the room")
 
 
 def test_a_moderators_mute_is_shown_in_the_room_and_silences_the_terminal(meeting: Meeting) -> None:
@@ -188,7 +188,7 @@ def test_a_moderators_mute_is_shown_in_the_room_and_silences_the_terminal(meetin
             seen = ada.of(report, "Room 101")
             return seen is not None and (seen["audio"] is None or seen["audio"]["level_db"] < -60)
 
-        ada.wait(silent, 15, "Ada no longer hears the terminal")
+        ada.wait(silent, 45, "Ada no longer hears the terminal")
         terminal.wait_hears(800)
         assert terminal.hang_up()["verdict"] == "ok"
 

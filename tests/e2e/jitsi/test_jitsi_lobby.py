@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.browser_participant import BrowserParticipant
-from tests.e2e.jitsi.installation import LOBBY_MODULE, PACKAGES, Installation
 from tests.e2e.jitsi.meeting import DRAWN, RED, Meeting, wait_both_ways
-from tests.e2e.terminal import Terminal
+from tests.harness.browser_participant import BrowserParticipant
+from tests.harness.jitsi.installation import LOBBY_MODULE, PACKAGES, Installation
+from tests.harness.terminal import Terminal
 
 pytestmark = pytest.mark.e2e
 
@@ -28,14 +28,14 @@ def moderator(meeting: Meeting, request: pytest.FixtureRequest) -> Iterator[Brow
     with meeting.browser("Ada", request.node.name) as ada:
         ada.wait(lambda report: report["state"] == "joined", 30, "Ada is in the room")
         ada.press("lobby")
-        ada.wait(lambda report: report["waiting"] == [], 15, "there is a lobby")
+        ada.wait(lambda report: report["waiting"] == [], 45, "there is a lobby")
         yield ada
 
 
 def wait_in_the_lobby(moderator: BrowserParticipant, terminal: Terminal) -> None:
     moderator.wait(lambda report: report["waiting"] == ["Room 101"], 30, "the terminal waits in the lobby")
     terminal.wait_sees(DRAWN)
-    assert terminal.wait(lambda second: second["heard"]["level_db"] > -50, 10, "the prompt is spoken")
+    assert terminal.wait(lambda second: second["heard"]["level_db"] > -50, 45, "the prompt is spoken")
 
 
 def test_who_is_let_in_from_the_lobby_is_in_the_room(

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.jitsi.backend import MEDIA_PORT
 from tests.e2e.jitsi.meeting import RED, Meeting, wait_both_ways
-from tests.e2e.running import RunningStack, eventually
+from tests.harness.jitsi.backend import MEDIA_PORT
+from tests.harness.running import RunningStack, eventually
 
 pytestmark = pytest.mark.e2e
 

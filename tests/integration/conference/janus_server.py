@@ -16,7 +16,7 @@ from sipmediadeploy.gateway.conference.janus_api import JanusConnection, JanusLo
 from sipmediadeploy.node.roles.base import RenderedFile
 from sipmediadeploy.node.roles.conference_demo.role import Places, render
 from sipmediadeploy.protocol.replica import ConferenceDemoService, ReplicaDocument
-from tests.ports import free_port
+from tests.harness.ports import free_port
 
 needs_janus = pytest.mark.skipif(shutil.which("janus") is None, reason="janus is not installed")
 LOOPBACK = IPv4Address("127.0.0.1")

@@ -19,6 +19,7 @@ import yaml
 from sipmediadeploy.gateway.conference.janus_api import JanusConnection
 from sipmediadeploy.node.roles.conference_demo.role import ConferenceDemoRole, Places, render
 from sipmediadeploy.protocol.replica import ConferenceDemoService
+from tests.harness.ports import free_port
 from tests.integration.conference.janus_server import (
     JanusServer,
     demo_document,
@@ -29,7 +30,6 @@ from tests.integration.conference.janus_server import (
     spawn,
     write,
 )
-from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")

@@ -16,6 +16,8 @@ import pytest
 
 from sipmediadeploy.node.roles.conference_demo.role import render
 from sipmediadeploy.protocol.replica import ConferenceDemoService
+from tests.harness.ports import free_port
+from tests.harness.waiting import until, until_async
 from tests.integration.conference.guests import guest
 from tests.integration.conference.janus_server import (
     JanusServer,
@@ -28,8 +30,6 @@ from tests.integration.conference.janus_server import (
 )
 from tests.integration.conference.test_conference_demo_role import answering, needs_nginx, run_script
 from tests.integration.media_terminal import RED
-from tests.ports import free_port
-from tests.waiting import until, until_async
 
 BROWSER = Path(os.environ.get("SMD_TEST_BROWSER", "tests/e2e/browser"))
 LOW, HIGH = 440.0, 1000.0

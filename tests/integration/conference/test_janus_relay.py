@@ -17,11 +17,11 @@ from sipmediadeploy.gateway.conference.janus import JanusDriver
 from sipmediadeploy.gateway.media.process import WorkerProcess
 from sipmediadeploy.node.roles.coturn.role import render_config
 from sipmediadeploy.protocol.replica import ConferenceAccess, CoturnService, TurnServer
+from tests.harness.ports import free_port
+from tests.harness.waiting import until, until_async
 from tests.integration.conference.guests import caller, guest
 from tests.integration.conference.janus_server import needs_janus, running_janus, spawn
 from tests.integration.media_terminal import BLUE, RED
-from tests.ports import free_port
-from tests.waiting import until, until_async
 
 pytestmark = [
     pytest.mark.integration,

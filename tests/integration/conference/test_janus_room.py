@@ -14,11 +14,11 @@ from sipmediadeploy.gateway.conference.base import ConferenceUnavailable, Partic
 from sipmediadeploy.gateway.conference.janus import JanusDriver
 from sipmediadeploy.gateway.conference.janus_api import Event, JanusConnection, JanusError
 from sipmediadeploy.protocol.replica import ConferenceAccess
+from tests.harness.ports import free_port
+from tests.harness.waiting import until, until_async
 from tests.integration.conference.guests import ROOM, caller, guest
 from tests.integration.conference.janus_server import JanusServer, needs_janus, running_janus
 from tests.integration.media_terminal import BLUE, GREEN, RED
-from tests.ports import free_port
-from tests.waiting import until, until_async
 
 pytestmark = [pytest.mark.integration, needs_janus]
 

@@ -11,13 +11,14 @@ from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker.teardown import remove_stack
 from sipmediadeploy.providers.lease import Mark, reserve
 from sipmediadeploy.scaler.lease import Lease, LeaseTiming
+from tests.harness.lease_store import keeps_the_contract
+from tests.harness.waiting import until
 from tests.integration.docker.conftest import Trial
-from tests.lease_store import keeps_the_contract
-from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.promise(2)
 async def test_the_engine_keeps_the_contract(trial: Trial) -> None:
     await keeps_the_contract(trial.provider.lease())
 
@@ -39,6 +40,7 @@ async def test_another_container_of_that_name_is_no_lease(trial: Trial) -> None:
         trial.client.api.remove_container(made["Id"])
 
 
+@pytest.mark.promise(2)
 async def test_of_three_scalers_one_leads_and_the_next_one_follows(trial: Trial) -> None:
     timing = LeaseTiming(duration=1.0, renew=0.2, look=0.1)
     store = trial.provider.lease()

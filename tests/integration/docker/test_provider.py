@@ -119,6 +119,7 @@ async def test_a_missing_image_is_a_clear_error(trial: Trial) -> None:
         await provider.create(trial.document(Role.GATEWAY, 0), LIMITS)
 
 
+@pytest.mark.promise(5)
 async def test_deleting_is_complete_repeatable_and_never_touches_another_stack(trial: Trial) -> None:
     record = await trial.provider.create(trial.document(Role.GATEWAY, 0), LIMITS)
     with pytest.raises(ProviderError, match="left alone"):

@@ -19,8 +19,8 @@ from sipmediadeploy.images.inputs import INPUTS, ROLES, images_version, project_
 from sipmediadeploy.images.labels import find_revision
 from sipmediadeploy.images.publish import tags
 from sipmediadeploy.providers.docker.labels import image_name
-from tests.ports import free_port
-from tests.registry import PASSWORD, USER, login, running_registry
+from tests.harness.ports import free_port
+from tests.harness.registry import PASSWORD, USER, login, running_registry
 
 pytestmark = pytest.mark.integration
 

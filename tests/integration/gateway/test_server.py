@@ -20,10 +20,10 @@ import pytest
 import pytest_asyncio
 
 from sipmediadeploy.protocol.replica import ConferenceAccess, GatewayService, ReplicaDocument
-from tests.baresip import Baresip, Settings
+from tests.harness.baresip import Baresip, Settings
+from tests.harness.ports import free_port
 from tests.integration.conference.janus_server import running_janus
 from tests.integration.gateway.wire import Peer, header, open_peer, request
-from tests.ports import free_port
 from tests.unit.gateway.offers import BARESIP
 
 pytestmark = pytest.mark.integration

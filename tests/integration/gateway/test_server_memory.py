@@ -19,10 +19,10 @@ from sipmediadeploy.gateway.conference.base import Participant, SessionEnded
 from sipmediadeploy.gateway.media.api import MediaWorker
 from sipmediadeploy.gateway.server import GatewayServer
 from sipmediadeploy.protocol.replica import ConferenceAccess, GatewayService, ReplicaDocument
+from tests.harness.ports import free_port
+from tests.harness.waiting import until
 from tests.integration.gateway.fakes import FakeDriver, FakeSession, FakeWorkers
 from tests.integration.gateway.wire import establish, open_peer, request
-from tests.ports import free_port
-from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 CALLS = 3

@@ -12,7 +12,7 @@ import pytest
 from sipmediadeploy.gateway.ports import PortPairs
 from sipmediadeploy.gateway.reasons import EndReason
 from sipmediadeploy.gateway.sip.transaction import Timers
-from tests.baresip import Baresip, Settings
+from tests.harness.baresip import Baresip, Settings
 from tests.integration.gateway.conftest import Calls
 
 pytestmark = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import docker
@@ -93,11 +92,9 @@ def test_a_gateway_has_every_element_that_calls_are_made_of(
 def test_images_that_are_there_are_not_built_again(engine: docker.DockerClient, version: str) -> None:
     lines: list[str] = []
     again = ensure_images(engine, lines.append)
-    started = time.monotonic()
     lines.clear()
     assert ensure_images(engine, lines.append) == again
     assert lines == []
-    assert time.monotonic() - started < 5
 
 
 def test_a_build_that_fails_shows_the_end_of_its_log(engine: docker.DockerClient, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.ports import free_port
 from tests.integration.conference.guests import Guest, caller
 from tests.integration.jitsi.focus import Focus, running_focus
 from tests.integration.jitsi.prosody_server import ProsodyServer, running_prosody
 from tests.integration.media_terminal import BLUE, RED
-from tests.ports import free_port
 
 
 @pytest.fixture

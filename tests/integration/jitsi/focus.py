@@ -22,11 +22,11 @@ from sipmediadeploy.gateway.conference.jitsi.stanzas import element, find, local
 from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection
 from sipmediadeploy.gateway.media.api import IceServers
 from sipmediadeploy.protocol.replica import ConferenceAccess
+from tests.harness.waiting import until
 from tests.integration.conference.guests import Guest, caller
 from tests.integration.jitsi.guests import ROOM, login
 from tests.integration.jitsi.prosody_server import DOMAIN, MUC, ProsodyServer
 from tests.integration.media_terminal import Colour
-from tests.waiting import until
 
 OWNER = "http://jabber.org/protocol/muc#owner"
 CONFIG = """

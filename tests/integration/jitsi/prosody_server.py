@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
+from tests.harness.ports import free_port
 
 needs_prosody = pytest.mark.skipif(shutil.which("prosody") is None, reason="prosody is not installed")
 

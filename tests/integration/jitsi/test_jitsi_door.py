@@ -19,6 +19,7 @@ from sipmediadeploy.gateway.conference.jitsi.driver import JitsiDriver
 from sipmediadeploy.gateway.conference.jitsi.muc import Member, Self
 from sipmediadeploy.gateway.conference.jitsi.stanzas import element
 from sipmediadeploy.gateway.conference.prompts import Prompt
+from tests.harness.waiting import until, until_async
 from tests.integration.conference.guests import Guest as Caller
 from tests.integration.jitsi.focus import OWNER, Focus
 from tests.integration.jitsi.guests import ROOM
@@ -28,7 +29,6 @@ from tests.integration.jitsi.prosody_server import (
     needs_prosody,
 )
 from tests.integration.jitsi.test_jitsi_driver import endpoint_of, sees_and_hears
-from tests.waiting import until, until_async
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 LOBBY = f"demo@lobby.{DOMAIN}"

@@ -18,14 +18,14 @@ from sipmediadeploy.gateway.conference.jitsi.muc import Source
 from sipmediadeploy.gateway.conference.jitsi.stanzas import element
 from sipmediadeploy.gateway.conference.stay import Stay
 from sipmediadeploy.protocol.replica import ConferenceAccess
+from tests.harness.ports import free_port
+from tests.harness.waiting import until, until_async
 from tests.integration.conference.guests import Guest as Caller
 from tests.integration.conference.guests import caller
 from tests.integration.jitsi.focus import Focus
 from tests.integration.jitsi.guests import ROOM, Guest, guest
 from tests.integration.jitsi.prosody_server import ProsodyServer, needs_prosody
 from tests.integration.media_terminal import BLUE, RED, amplitude
-from tests.ports import free_port
-from tests.waiting import until, until_async
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 LOW, HIGH = 440.0, 1000.0

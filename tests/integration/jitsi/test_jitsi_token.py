@@ -13,6 +13,7 @@ from sipmediadeploy.gateway.conference.jitsi import token
 from sipmediadeploy.gateway.conference.jitsi.driver import JitsiDriver
 from sipmediadeploy.gateway.conference.jitsi.token import signer
 from sipmediadeploy.protocol.replica import TokenSigning
+from tests.harness.waiting import until
 from tests.integration.conference.guests import Guest as Caller
 from tests.integration.jitsi.focus import Focus
 from tests.integration.jitsi.prosody_server import (
@@ -22,7 +23,6 @@ from tests.integration.jitsi.prosody_server import (
     needs_prosody,
     running_prosody,
 )
-from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 

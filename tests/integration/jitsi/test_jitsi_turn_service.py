@@ -15,13 +15,13 @@ from sipmediadeploy.gateway.conference.base import Participant
 from sipmediadeploy.gateway.conference.jitsi import driver
 from sipmediadeploy.gateway.conference.jitsi.driver import JitsiDriver
 from sipmediadeploy.gateway.media.api import IceServers
+from tests.harness.ports import free_port
 from tests.integration.conference.guests import caller
 from tests.integration.conference.test_janus_relay import own_address
 from tests.integration.jitsi.focus import running_focus
 from tests.integration.jitsi.prosody_server import needs_prosody, running_prosody
 from tests.integration.jitsi.test_jitsi_driver import endpoint_of, sees_and_hears
 from tests.integration.media_terminal import BLUE, RED
-from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.integration,

@@ -14,6 +14,8 @@ from sipmediadeploy.gateway.conference.jitsi.muc import Left, Refused
 from sipmediadeploy.gateway.conference.jitsi.stanzas import element, local_name
 from sipmediadeploy.gateway.conference.jitsi.stream import Login, LoginRefused, XmppLost
 from sipmediadeploy.gateway.conference.jitsi.xmpp import XmppConnection, XmppError
+from tests.harness.ports import free_port
+from tests.harness.waiting import until
 from tests.integration.jitsi.guests import ROOM, Guest, guest, login
 from tests.integration.jitsi.prosody_server import (
     DOMAIN,
@@ -21,8 +23,6 @@ from tests.integration.jitsi.prosody_server import (
     needs_prosody,
     running_prosody,
 )
-from tests.ports import free_port
-from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, needs_prosody]
 

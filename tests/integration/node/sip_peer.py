@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 Address = tuple[str, int]
+BUSY_S = 15.0
+"""So long a peer is waited for that has much else to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Peer:
     def send(self, text: str, to: Address) -> None:
         self.sock.sendto(text.encode(), to)
 
-    def receive(self, wanted: Callable[[Message], bool], timeout_s: float = 3.0) -> Message:
+    def receive(self, wanted: Callable[[Message], bool], timeout_s: float = BUSY_S) -> Message:
         """The next message that is wanted; pings are answered, everything else is passed over."""
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
@@ -88,10 +90,10 @@ class Peer:
                 return message
         raise TimeoutError(f"{self.host}: nothing wanted came within {timeout_s} s")
 
-    def request(self, method: str, timeout_s: float = 3.0) -> Message:
+    def request(self, method: str, timeout_s: float = BUSY_S) -> Message:
         return self.receive(lambda m: m.method == method, timeout_s)
 
-    def final(self, timeout_s: float = 3.0) -> Message:
+    def final(self, timeout_s: float = BUSY_S) -> Message:
         return self.receive(lambda m: m.status >= 200, timeout_s)
 
     def respond(self, request: Message, status: str, tag: str = "gw") -> None:

@@ -16,8 +16,8 @@ from docker.types import IPAMConfig, IPAMPool
 
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.docker.engine import connect
+from tests.harness.playbook import LAST_BYTES, SERVICE_BYTES, Played, play, write_inventory, write_stack
 from tests.integration.servers.host import Host, NoHost, ensure_image, start_host
-from tests.playbook import LAST_BYTES, SERVICE_BYTES, Played, play, write_inventory, write_stack
 
 
 @dataclass(frozen=True, slots=True)

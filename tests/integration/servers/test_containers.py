@@ -16,12 +16,12 @@ from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.protocol import turn
 from sipmediadeploy.protocol.secrets import turn_secret
 from sipmediadeploy.protocol.sip_options import ProbeError, sip_options
+from tests.harness.playbook import COTURN, GATEWAY, KAMAILIO, LAST_BYTES, STANDBY, program
+from tests.harness.registry import login, running_registry
+from tests.harness.waiting import until, until_async
 from tests.integration.servers.conftest import Stack, plain_hosts
 from tests.integration.servers.host import Host
 from tests.integration.servers.test_playbook import master
-from tests.playbook import COTURN, GATEWAY, KAMAILIO, LAST_BYTES, STANDBY, program
-from tests.registry import login, running_registry
-from tests.waiting import until, until_async
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3000)]
 PLAYBOOK = "containers.yml"

@@ -13,10 +13,10 @@ import pytest
 from sipmediadeploy.protocol.secrets import Secrets
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.stack import Role, parse_stack
+from tests.harness.playbook import ANSIBLE, SSH, make_key, play_words, program
+from tests.harness.waiting import until
 from tests.integration.servers.conftest import make_network
 from tests.integration.servers.host import Host, NoHost, ensure_image, start_host
-from tests.playbook import ANSIBLE, SSH, make_key, play_words, program
-from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3000)]
 _MASTER = "m" * 43

@@ -14,10 +14,10 @@ import yaml
 from sipmediadeploy.protocol import turn
 from sipmediadeploy.protocol.secrets import agent_token, turn_secret
 from sipmediadeploy.protocol.sip_options import sip_options
+from tests.harness.playbook import CONFERENCE, COTURN, GATEWAY, GROUPS, KAMAILIO, STANDBY
+from tests.harness.waiting import until
 from tests.integration.servers.conftest import Stack
 from tests.integration.servers.host import Host
-from tests.playbook import CONFERENCE, COTURN, GATEWAY, GROUPS, KAMAILIO, STANDBY
-from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3000)]
 

@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from tests.harness.openstack.settings import DIRECTORY, NAME, NETWORK, Lab, LabError, read_settings
 from tests.lab.openstack import host, images, instances, lifecycle
 from tests.lab.openstack.inside.config import PORTS
 from tests.lab.openstack.inside.units import ENVIRONMENT
 from tests.lab.openstack.package_proxy import package_proxy
-from tests.lab.openstack.settings import DIRECTORY, NAME, NETWORK, Lab, LabError, read_settings
 
 _EPILOG = f"""
 Environment: {DIRECTORY} (where it keeps all it has; default artifacts/lab/openstack), {NETWORK} (its public

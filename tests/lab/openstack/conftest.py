@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.openstack.settings import Lab
 from tests.lab.openstack.inside.api import Api
 from tests.lab.openstack.running import running_lab
-from tests.lab.openstack.settings import Lab
 from tests.lab.openstack.tenants import Tenant, tenant_of
 
 

@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.harness.openstack.settings import Lab, LabError
 from tests.lab.openstack.inside.init import UPLINK
-from tests.lab.openstack.settings import Lab, LabError
 
 _ENTER = Path(__file__).with_name("enter")
 _CGROUPS = Path("/sys/fs/cgroup")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sipmediadeploy.images.host import read_host
+from tests.harness.openstack.settings import Lab, LabError
 from tests.lab.openstack import host, rootfs
 from tests.lab.openstack.inside.busybox import MAKE_EXT4
-from tests.lab.openstack.settings import Lab, LabError
 
 Report = Callable[[str], None]
 _MEBIBYTE = 2**20

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.harness.openstack.settings import Lab, LabError
 from tests.lab.openstack import host
-from tests.lab.openstack.settings import Lab, LabError
 
 _NOVA = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
 

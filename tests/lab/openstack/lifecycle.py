@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from tests.harness.openstack.settings import NETWORK, Lab, LabError
 from tests.lab.openstack import host, ranges, rootfs
 from tests.lab.openstack.inside.config import PORTS, REGION, SECRETS
-from tests.lab.openstack.settings import NETWORK, Lab, LabError
 
 Report = Callable[[str], None]
 _LOCK_LIMIT_S = 1800

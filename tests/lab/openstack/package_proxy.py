@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.harness.openstack.settings import Lab, LabError
 from tests.lab.openstack import host, images
-from tests.lab.openstack.settings import Lab, LabError
 
 PORT = 3142
 """That of apt-cacher-ng, by which people know a proxy for packages."""

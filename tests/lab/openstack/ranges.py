@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from tests.lab.openstack.settings import NETWORK, Lab, LabError
+from tests.harness.openstack.settings import NETWORK, Lab, LabError
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ from sipmediadeploy.providers.docker.engine import reason
 from sipmediadeploy.providers.openstack.images import ROLE_PROPERTY
 from sipmediadeploy.providers.openstack.lookup import VERSION_PROPERTY
 from sipmediadeploy.stack import Role
+from tests.harness.openstack.settings import PROJECT, Lab, LabError
 from tests.lab.openstack import host, images, rootfs
-from tests.lab.openstack.settings import PROJECT, Lab, LabError
 
 _COMMIT_PROPERTY = "smd_commit"
 _MADE_FROM_PROPERTY = "smd_lab_made_from"

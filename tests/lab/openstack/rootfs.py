@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sipmediadeploy.images.host import SUITE, HostPackages, read_host
-from tests.lab.openstack.settings import Lab, LabError
+from tests.harness.openstack.settings import Lab, LabError
 
 PACKAGES = (
     # The cloud.

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.openstack.settings import Lab, read_settings
 from tests.lab.openstack import host, lifecycle
-from tests.lab.openstack.settings import Lab, read_settings
 from tests.lab.openstack.tenants import say
 
 

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.harness.openstack.settings import Lab
 from tests.lab.openstack.inside.api import Api, ApiError, wait_for
-from tests.lab.openstack.settings import Lab
 
 COMMAND = Path(__file__).with_name("lab")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

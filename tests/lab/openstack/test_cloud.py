@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.openstack.settings import Lab, LabError
 from tests.lab.openstack import images
 from tests.lab.openstack.inside.api import Api, ApiError, wait_for
 from tests.lab.openstack.inside.config import PUBLIC_BRIDGE
-from tests.lab.openstack.settings import Lab, LabError
 from tests.lab.openstack.tenants import (
     ANSWER_LIMIT_S,
     Tenant,

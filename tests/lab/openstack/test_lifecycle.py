@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.openstack.settings import NETWORK, Lab
 from tests.lab.openstack import host, lifecycle
 from tests.lab.openstack.inside.api import Api, wait_for
-from tests.lab.openstack.settings import NETWORK, Lab
 from tests.lab.openstack.tenants import COMMAND, Tenant, read_page, run_lab, say, tenant_of
 
 _WARM_LIMIT_S = 400

@@ -16,14 +16,14 @@ import pytest
 
 from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.providers.docker.engine import ensure_engine
-from tests import terraform
-from tests.e2e.running import ROOT, eventually, run
-from tests.e2e.terminal import SMALL, Terminal
+from tests.harness import terraform
+from tests.harness.openstack.cloud_stack import CloudStack, connect_as
+from tests.harness.openstack.making import reach
+from tests.harness.running import ROOT, eventually, run
+from tests.harness.terminal import SMALL, Terminal
 from tests.lab.openstack.running import running_lab
 from tests.lab.openstack.tenants import say
 from tests.lab.page.reader import Box, boxes, commands, type_in
-from tests.lab.stack.cloud_stack import CloudStack, connect_as
-from tests.lab.stack.making import reach
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3000)]
 _PAGE = ROOT / "docs" / "first-deployment.md"

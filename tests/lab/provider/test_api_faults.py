@@ -21,10 +21,10 @@ from sipmediadeploy.providers.openstack.leftovers import remove_server, remove_s
 from sipmediadeploy.providers.openstack.provider import OpenStackProvider, make_provider
 from sipmediadeploy.scaler.documents import make_document
 from sipmediadeploy.stack import Limits, Role, Stack, parse_stack
+from tests.harness.waiting import until, until_async
 from tests.lab.fault_proxy import Fault
 from tests.lab.provider.conftest import PATIENCE, SUBNET, VERSION, Lab
 from tests.lab.provider.scalers import MASTER, Pulse, ReadyAgents, Running, leads_doubly, scaling
-from tests.waiting import until, until_async
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 

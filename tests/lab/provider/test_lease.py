@@ -11,17 +11,19 @@ import pytest
 from sipmediadeploy.providers.lease import LeaseTaken, Mark, reserve
 from sipmediadeploy.providers.openstack.lease import PACE
 from sipmediadeploy.scaler.lease import Lease, LeaseTiming
+from tests.harness.lease_store import keeps_the_contract
+from tests.harness.waiting import until
 from tests.lab.provider.conftest import PATIENCE, Lab
-from tests.lease_store import keeps_the_contract
-from tests.waiting import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
 
+@pytest.mark.promise(2)
 async def test_neutron_keeps_the_contract(clean: Lab) -> None:
     await keeps_the_contract(clean.lease_store())
 
 
+@pytest.mark.promise(2)
 async def test_of_eight_scalers_exactly_one_creates_and_one_deletes(clean: Lab) -> None:
     stores = [clean.lease_store() for _ in range(8)]
     await asyncio.gather(*(store.read() for store in stores))  # all are connected
@@ -46,6 +48,7 @@ async def test_of_eight_scalers_exactly_one_creates_and_one_deletes(clean: Lab) 
         print("\n8 create, read, delete: " + ", ".join(f"{seconds:.2f} s" for seconds in spent))
 
 
+@pytest.mark.promise(2)
 async def test_of_three_scalers_one_leads_and_the_next_one_follows(clean: Lab) -> None:
     await reserve(clean.lease_store(), None)
     timing = LeaseTiming().slower(PACE * PATIENCE)

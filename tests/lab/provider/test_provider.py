@@ -123,6 +123,7 @@ def _huge_flavor(lab: Lab, admin: cloud.Cloud) -> Iterator[str]:
         admin.delete("a flavour", "compute", f"/flavors/{made['id']}")
 
 
+@pytest.mark.promise(4)
 async def test_no_host_with_room_is_said_and_nothing_is_left(clean: Lab) -> None:
     with _huge_flavor(clean, clean.require_admin()) as flavor:
         provider = clean.provider(flavors={Role.GATEWAY: flavor})
@@ -132,6 +133,7 @@ async def test_no_host_with_room_is_said_and_nothing_is_left(clean: Lab) -> None
         assert clean.marked() == []
 
 
+@pytest.mark.promise(4)
 async def test_a_used_up_quota_is_said_and_nothing_is_left(clean: Lab) -> None:
     admin, quota = clean.require_admin(), f"/os-quota-sets/{clean.cloud.project}"
     before = admin.get("quota", "compute", quota)["quota_set"]["ram"]
@@ -166,6 +168,7 @@ async def test_a_running_server_in_error_is_told_from_one_that_is_over(clean: La
     assert clean.marked() == []
 
 
+@pytest.mark.promise(5)
 async def test_what_a_dead_scaler_left_is_swept_up_when_it_is_old(clean: Lab) -> None:
     stack, network = clean.stack.name, _network(clean)
     port = {"name": f"{stack}-gateway-9", "description": marks.replica_mark(stack), "network_id": network}
@@ -177,6 +180,7 @@ async def test_what_a_dead_scaler_left_is_swept_up_when_it_is_old(clean: Lab) ->
     assert clean.marked() == []
 
 
+@pytest.mark.promise(5)
 async def test_what_has_no_mark_is_never_touched(clean: Lab) -> None:
     other = {"name": f"{clean.stack.name}-gateway-0", "network_id": _network(clean)}
     made = clean.cloud.post("another's", "network", "/ports", {"port": other})["port"]

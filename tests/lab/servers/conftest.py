@@ -16,13 +16,13 @@ import pytest
 
 from sipmediadeploy.images.build import ensure_images
 from sipmediadeploy.providers.docker.engine import ensure_engine
-from tests.e2e.running import RunningStack, eventually
+from tests.harness.openstack.settings import Lab
+from tests.harness.playbook import GATEWAY, LAST_BYTES, SERVICE_BYTES, SSH, write_inventory, write_stack
+from tests.harness.running import RunningStack, eventually
 from tests.lab.openstack import host, images, instances
 from tests.lab.openstack.package_proxy import package_proxy
 from tests.lab.openstack.running import running_lab
-from tests.lab.openstack.settings import Lab
 from tests.lab.openstack.tenants import Tenant, say, tenant_of
-from tests.playbook import GATEWAY, LAST_BYTES, SERVICE_BYTES, SSH, write_inventory, write_stack
 
 _PREFIX = "10.99.0"
 _FLAVORS = {GATEWAY: "b2-7"}

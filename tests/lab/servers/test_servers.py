@@ -11,9 +11,9 @@ import yaml
 from sipmediadeploy.protocol import turn
 from sipmediadeploy.protocol.secrets import turn_secret
 from sipmediadeploy.protocol.sip_options import sip_options
-from tests.e2e.terminal import SMALL, Terminal
+from tests.harness.playbook import LAST_BYTES, play
+from tests.harness.terminal import SMALL, Terminal
 from tests.lab.servers.conftest import Fleet
-from tests.playbook import LAST_BYTES, play
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3000)]
 _BLUE, _ORANGE = "2040ff", "ff8c00"

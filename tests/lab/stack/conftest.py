@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import pytest
 
 from sipmediadeploy.images.inputs import ROLES
-from tests import terraform
+from tests.harness import terraform
+from tests.harness.openstack.cloud_stack import CloudStack
+from tests.harness.openstack.making import PACKED, make_stack, reach
+from tests.harness.openstack.settings import Lab
 from tests.lab.openstack.package_proxy import package_proxy
 from tests.lab.openstack.running import running_lab
-from tests.lab.openstack.settings import Lab
 from tests.lab.openstack.tenants import say
-from tests.lab.stack.cloud_stack import CloudStack
-from tests.lab.stack.making import PACKED, make_stack, reach
 
 _PATIENCE_S = 420.0
 """118 and 124 s were measured on two cores."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sipmediadeploy.images.inputs import ROLES
+from tests.harness.openstack.cloud_stack import CloudStack
 from tests.lab.openstack.package_proxy import PORT
-from tests.lab.stack.cloud_stack import CloudStack
 
 pytestmark = pytest.mark.e2e
 # Each line that it prints is something that should not be there. Words to look for come on standard input: no

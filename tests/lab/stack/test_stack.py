@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests import terraform
-from tests.e2e.faults import at_once
-from tests.e2e.running import eventually
-from tests.e2e.terminal import SMALL, Terminal
-from tests.lab.stack.cloud_stack import CloudStack
+from tests.harness import terraform
+from tests.harness.faults import at_once
+from tests.harness.openstack.cloud_stack import CloudStack
+from tests.harness.openstack.fault_run import FAULTS, REPLACED_S, measure
+from tests.harness.openstack.making import PACKED
+from tests.harness.running import eventually
+from tests.harness.terminal import SMALL, Terminal
 from tests.lab.stack.conftest import Deployed
-from tests.lab.stack.fault_run import FAULTS, REPLACED_S, measure
-from tests.lab.stack.making import PACKED
 
 pytestmark = pytest.mark.e2e
 ANSWER_S = 5.0
@@ -95,6 +95,7 @@ def test_a_fault_costs_callers_seconds_and_no_dialog(
     _one_leader_at_a_time(stack.events())
 
 
+@pytest.mark.promise(3)
 def test_a_floating_ip_that_was_taken_away_by_hand_is_put_back(stack: CloudStack) -> None:
     address = stack.floating_ip("kamailio")
     stack.detach_floating_ip("kamailio")
@@ -108,6 +109,7 @@ def test_a_floating_ip_that_was_taken_away_by_hand_is_put_back(stack: CloudStack
         )
 
 
+@pytest.mark.promise(5)
 def test_a_server_in_error_is_replaced(stack: CloudStack) -> None:
     replica = next(one for one in stack.replicas("kamailio") if not one.get("active"))
     stack.into_error(replica)

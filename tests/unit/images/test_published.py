@@ -16,7 +16,7 @@ import pytest
 from sipmediadeploy.images.inputs import ImageError
 from sipmediadeploy.images.published import Published, list_published
 from sipmediadeploy.images.registry import Place
-from tests.ports import free_port
+from tests.harness.ports import free_port
 
 PASSWORD = base64.b64encode(b"me:secret").decode()
 

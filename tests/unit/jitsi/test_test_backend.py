@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.jitsi.installation import NoJitsi, find_installation
-from tests.e2e.jitsi.own_address import RANGE, free_network
+from tests.harness.jitsi.installation import NoJitsi, find_installation
+from tests.harness.jitsi.own_address import RANGE, free_network
 
 
 def test_a_machine_without_jitsi_is_told_everything_that_is_missing(tmp_path: Path) -> None:

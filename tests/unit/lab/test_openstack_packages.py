@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sipmediadeploy.stack import Role
+from tests.harness.openstack.settings import LabError, read_settings
 from tests.lab.openstack.package_proxy import package_hosts, write_configuration
 from tests.lab.openstack.role_images import parse_roles
-from tests.lab.openstack.settings import LabError, read_settings
 
 
 def test_only_the_lab_is_served_and_only_from_package_sources() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.openstack.settings import DIRECTORY, NAME, NETWORK, LabError, read_settings
+from tests.harness.openstack.settings import DIRECTORY, NAME, NETWORK, LabError, read_settings
 
 
 def test_nothing_set_is_a_lab_in_artifacts() -> None:

@@ -20,7 +20,7 @@ from sipmediadeploy.protocol.agent import Gateways, Order, State, Status
 from sipmediadeploy.protocol.http_server import serving
 from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument
 from sipmediadeploy.stack import Role
-from tests.ports import ADDRESS, free_port
+from tests.harness.ports import ADDRESS, free_port
 
 TOKEN = {"Authorization": "Bearer replica-token"}
 SCHEMAS = {
@@ -60,6 +60,7 @@ class FakeAgent:
 
     def __init__(self) -> None:
         self.restarts = {"coturn": 2}
+        self.address_taken = 3
         self.told: list[object] = []
         self.error: Exception | None = None
 
@@ -205,6 +206,7 @@ async def test_prometheus_gets_what_agent_and_service_count(http: aiohttp.Client
     for line in (
         'smd_replica_state{state="ready"} 1.0',
         'smd_service_restarts_total{service="coturn"} 2.0',
+        "smd_address_taken_total 3.0",
         "coturn_allocations 1.0",
     ):
         assert line in text.splitlines()

@@ -113,7 +113,7 @@ async def test_it_tells_when_it_is_cut_off_and_when_no_more() -> None:
     network = Network(GATEWAY, PEER)
     witnesses = Witnesses([GATEWAY, PEER], network.ask)
     told: asyncio.Queue[bool] = asyncio.Queue()
-    running = asyncio.create_task(witnesses.run(lambda: told.put_nowait(witnesses.isolated)))
+    running = asyncio.create_task(witnesses.run(lambda: told.put_nowait(witnesses.isolated), lambda: True))
     async with asyncio.timeout(10):
         await network.asked_often.wait()
         network.there.clear()

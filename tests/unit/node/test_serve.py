@@ -18,8 +18,8 @@ from sipmediadeploy.node import agent as agent_module
 from sipmediadeploy.node.roles.base import Health, NoOrders, RenderedFile
 from sipmediadeploy.protocol.client import AgentError, ask_status
 from sipmediadeploy.protocol.replica import CoturnService, ReplicaDocument
-from tests.ports import ADDRESS, free_port
-from tests.waiting import until_async
+from tests.harness.ports import ADDRESS, free_port
+from tests.harness.waiting import until_async
 
 
 class NoService(NoOrders):

@@ -12,7 +12,7 @@ from sipmediadeploy.protocol.scaler_tls import client_context, server_context
 from sipmediadeploy.scaler.api import Outside, served_outside
 from sipmediadeploy.scaler.door import Door, Limits
 from sipmediadeploy.scaler.journal import Journal
-from tests.ports import free_port
+from tests.harness.ports import free_port
 from tests.unit.scaler.fake_scaler import FakeScaler, sources
 
 MASTER = "m" * 43

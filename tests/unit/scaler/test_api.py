@@ -13,7 +13,7 @@ from sipmediadeploy.protocol.agent import State
 from sipmediadeploy.protocol.scaler import ScalerAway, ScalerClient, ScalerError
 from sipmediadeploy.scaler.api import served
 from sipmediadeploy.scaler.journal import Journal
-from tests.ports import free_port
+from tests.harness.ports import free_port
 from tests.unit.scaler.fake_scaler import TOKEN, FakeScaler, leading, sources
 
 

@@ -23,7 +23,7 @@ from sipmediadeploy.scaler import api
 from sipmediadeploy.scaler.api import served
 from sipmediadeploy.scaler.door import Limits
 from sipmediadeploy.scaler.journal import Journal
-from tests.ports import free_port
+from tests.harness.ports import free_port
 from tests.unit.scaler.fake_scaler import FakeScaler, leading, sources
 from tests.unit.scaler.serving import HERE, MASTER, TOKEN, serving
 

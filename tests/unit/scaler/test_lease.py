@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.lease import FIRST_TERM, LeaseRecord, Mark, reserve
 from sipmediadeploy.scaler.lease import Lease
-from tests.lease_store import MemoryLeaseStore
+from tests.harness.lease_store import MemoryLeaseStore
 from tests.simulation.clock import run
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sipmediadeploy.providers.docker.lease import mark_of, shares_of
 from sipmediadeploy.providers.lease import Mark
-from tests.lease_store import MemoryLeaseStore, keeps_the_contract
+from tests.harness.lease_store import MemoryLeaseStore, keeps_the_contract
 
 
 async def test_the_store_in_memory_keeps_the_contract() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import hcl2
 
-from tests.terraform import SOURCES
+from tests.harness.terraform import SOURCES
 from tests.unit.terraform.standing import GIVEN, Standing, in_order
 
 MODULE = SOURCES / "openstack"

@@ -16,7 +16,7 @@ from sipmediadeploy.providers.openstack.cloud import Cloud
 from sipmediadeploy.providers.openstack.ensure import ensure_foundation
 from sipmediadeploy.providers.openstack.foundation import Foundation
 from sipmediadeploy.stack import parse_stack
-from tests.terraform import SOURCES
+from tests.harness.terraform import SOURCES
 from tests.unit.providers.openstack.fake_cloud import FakeCloud
 from tests.unit.terraform.module import MODULE, Declared, blocks, kind_of, resources, texts
 from tests.unit.terraform.stacks import STACKS, stack_of

@@ -1,4 +1,4 @@
-"""Terraform (or OpenTofu) itself, where it is installed (:mod:`tests.terraform`), against a fake cloud."""
+"""Terraform (or OpenTofu) itself, where it is installed (`tests/harness/terraform.py`), on a fake cloud."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sipmediadeploy.cli.config import described_foundation, effective
 from sipmediadeploy.providers.lease import Mark
 from sipmediadeploy.providers.openstack import replicas
 from sipmediadeploy.stack import Limits, Network, Role, Stack
-from tests import terraform
+from tests.harness import terraform
 from tests.unit.providers.openstack.conftest import SUBNET, Trial
 from tests.unit.providers.openstack.fake_cloud import PASSWORD, FakeCloud
 from tests.unit.terraform.module import Declared

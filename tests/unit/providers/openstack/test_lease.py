@@ -8,7 +8,7 @@ from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.lease import Mark
 from sipmediadeploy.providers.openstack import lease
 from sipmediadeploy.providers.openstack.errors import Missing, Unavailable
-from tests.lease_store import keeps_the_contract
+from tests.harness.lease_store import keeps_the_contract
 from tests.unit.providers.openstack.conftest import Trial
 from tests.unit.providers.openstack.fake_cloud import Fault
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +17,11 @@ from sipmediadeploy.cli.place import Place
 from sipmediadeploy.cli.status import status_data
 from sipmediadeploy.cli.view import wanted_numbers
 from sipmediadeploy.stack import Role, load_stack
+from tests.harness import failure
 
 ROOT = Path(__file__).resolve().parents[2]
+LAST_LINES = 30
+"""So many of a replica's log are shown when a test fails."""
 T = TypeVar("T")
 
 
@@ -58,7 +62,7 @@ class RunningStack:
         """What ``smd status --json`` prints, without a process for each look."""
         return status_data(Place(self.stack_file))
 
-    def wait_whole(self, timeout: float = 90) -> dict[str, Any]:
+    def wait_whole(self, timeout: float = 150) -> dict[str, Any]:
         """Wait until nothing is missing, and no pool of a fixed size has one too many; the status then."""
         numbers = wanted_numbers(load_stack(self.stack_file))
         wanted = {role: number for role, number in numbers.items() if role is not Role.GATEWAY}
@@ -110,6 +114,12 @@ class RunningStack:
         described: list[dict[str, Any]] = json.loads(run("docker", "inspect", *found))
         return described
 
+    def last_lines(self) -> dict[str, str]:
+        """What each replica's log ends with, by name: for the reader of a failed test."""
+        label = f"label=smd.stack={self.name}"
+        names = run("docker", "ps", "-a", "--filter", label, "--format", "{{.Names}}", timeout=10).split()
+        return {name: _log_of(name) for name in sorted(names)}
+
     @property
     def network(self) -> str:
         """The name of the stack's Docker network."""
@@ -128,3 +138,30 @@ class RunningStack:
         for mount in mounts:
             words += ["--volume", f"{mount}:{mount}"]
         return [*words, self.test_image]
+
+
+def _log_of(container: str) -> str:
+    """The end of a container's log, or why there is none."""
+    words = ["docker", "logs", "--tail", str(LAST_LINES), container]
+    done = subprocess.run(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10, check=False
+    )
+    return done.stdout
+
+
+@contextlib.contextmanager
+def brought_up(name: str, stack_file: Path, text: str, test_image: str) -> Iterator[RunningStack]:
+    """The stack of the stack file ``text``; at the end it is taken down (SMD_E2E_KEEP=yes: it is not)."""
+    stack_file.parent.mkdir(parents=True, exist_ok=True)
+    stack_file.write_text(text)
+    running = RunningStack(name, stack_file, test_image)
+    try:
+        try:
+            print(running.smd("up", timeout=1200))
+        except AssertionError as e:
+            e.add_note(failure.text(running))
+            raise
+        yield running
+    finally:
+        if os.environ.get("SMD_E2E_KEEP") != "yes":
+            running.smd("down")

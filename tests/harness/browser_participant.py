@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.e2e.running import eventually
-from tests.media_tools import colour_distance, write_mjpeg, write_tone
+from tests.harness.media_tools import colour_distance, write_mjpeg, write_tone
+from tests.harness.running import eventually
 
 NEAR = 40
 """Colour distance that coding and the limited range cost at most; the colours used differ by far more."""
@@ -92,7 +92,7 @@ class BrowserParticipant:
         """What the report says of the participant named ``other``."""
         return next((one for one in report["participants"] if one["name"] == other), None)
 
-    def wait_sees(self, other: str, colour: str, timeout: float = 25) -> None:
+    def wait_sees(self, other: str, colour: str, timeout: float = 45) -> None:
         """Wait until the picture of the participant ``other`` has this colour, in part or whole."""
 
         def check(report: dict[str, Any]) -> bool:
@@ -104,7 +104,7 @@ class BrowserParticipant:
 
         self.wait(check, timeout, f"{self.name} sees #{colour} of {other}")
 
-    def wait_hears(self, other: str, hz: int, timeout: float = 20) -> None:
+    def wait_hears(self, other: str, hz: int, timeout: float = 45) -> None:
         """Wait until the tone of the participant ``other`` is heard."""
 
         def check(report: dict[str, Any]) -> bool:
@@ -121,7 +121,7 @@ class BrowserParticipant:
         self._say(f"screenshot {inside}")
         eventually(
             lambda: sum("screenshot" in line for line in self._other_lines) > before,
-            15,
+            45,
             "a screenshot is taken",
         )
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sipmediadeploy.providers.openstack.errors import Missing
-from tests.e2e.calls import CallsLost, calls_through
-from tests.e2e.probe import Probe, SipProbe, StunProbe
-from tests.e2e.running import eventually
-from tests.lab.stack.cloud_stack import CloudStack
+from tests.harness.calls import CallsLost, calls_through
+from tests.harness.openstack.cloud_stack import CloudStack
+from tests.harness.probe import Probe, SipProbe, StunProbe
+from tests.harness.running import eventually
 
 WATCHED_S = 4.0
 REPLACED_S = 180.0

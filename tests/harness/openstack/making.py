@@ -12,12 +12,12 @@ from sipmediadeploy.images.build import ensure_images, ensure_test_image
 from sipmediadeploy.images.inputs import ROLES
 from sipmediadeploy.providers.docker.engine import ensure_engine
 from sipmediadeploy.stack import Role
-from tests import terraform
-from tests.e2e.running import ROOT
+from tests.harness import terraform
+from tests.harness.openstack.cloud_stack import CloudStack, connect_as
+from tests.harness.openstack.settings import Lab
+from tests.harness.running import ROOT
 from tests.lab.openstack import images
 from tests.lab.openstack.role_images import ensure_role_images
-from tests.lab.openstack.settings import Lab
-from tests.lab.stack.cloud_stack import CloudStack, connect_as
 
 _STACK = """\
 name: {name}

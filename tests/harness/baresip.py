@@ -32,7 +32,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from tests.media_tools import write_mjpeg
+from tests.harness.media_tools import write_mjpeg
 
 _MODULES = "opus g711 sndfile ausine aubridge avcodec avformat fakevideo snapshot"
 _APPLICATIONS = "account ctrl_tcp menu"
@@ -128,7 +128,7 @@ class Baresip:
             self._send("quit", "")
         self._stop()
 
-    def dial(self, uri: str, timeout: float = 20) -> float:
+    def dial(self, uri: str, timeout: float = 45) -> float:
         """Call and wait for the answer; seconds it took."""
         began = time.monotonic()
         self.command("dial", uri)
@@ -151,7 +151,7 @@ class Baresip:
         """What the command ``callstat`` says."""
         return str(self.command("callstat"))
 
-    def snapshot(self, timeout: float = 10) -> Path:
+    def snapshot(self, timeout: float = 45) -> Path:
         """A PNG of the next received frame."""
         self._snapshots += 1
         path = self.settings.workdir / f"received-{self._snapshots}.png"
@@ -168,7 +168,7 @@ class Baresip:
         assert found, f"no recording; baresip said:\n{self.log[-2000:]}"
         return found[-1]
 
-    def command(self, command: str, parameters: str = "", timeout: float = 5) -> str:
+    def command(self, command: str, parameters: str = "", timeout: float = 30) -> str:
         """Run one command; its output. Raises AssertionError when it fails or is not answered in time."""
         token = self._send(command, parameters)
         answer = self._next(lambda message: message.get("token") == token, timeout, f"answer to {command}")
@@ -226,7 +226,7 @@ class Baresip:
                 return False
             return True
 
-        self._until(connected, 20, "baresip does not listen")
+        self._until(connected, 45, "baresip does not listen")
 
     def _until(self, condition: Callable[[], bool], timeout: float, failure: str) -> None:
         deadline = time.monotonic() + timeout

@@ -19,10 +19,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from tests.e2e.jitsi.installation import Installation
-from tests.e2e.jitsi.own_address import OwnAddress
-from tests.e2e.jitsi.site import Site, make_certificate
-from tests.e2e.running import eventually
+from tests.harness.jitsi.installation import Installation
+from tests.harness.jitsi.own_address import OwnAddress
+from tests.harness.jitsi.site import Site, make_certificate
+from tests.harness.running import eventually
 
 HERE = Path(__file__).parent
 MEDIA_PORT = 18_100

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from tests.e2e.running import RunningStack, eventually
-from tests.media_tools import colour_distance, json_lines
+from tests.harness.media_tools import colour_distance, json_lines
+from tests.harness.running import RunningStack, eventually
 
 SMALL = ("--size", "640x360", "--fps", "20", "--kbps", "500")
 """Options for a picture that costs little, where several terminals share a small machine."""
@@ -47,7 +47,7 @@ class Terminal:
         """End the call as Ctrl-C does; its summary (empty when there is none)."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-        return self.wait_ended(20)
+        return self.wait_ended(45)
 
     def wait_ended(self, timeout: float) -> dict[str, Any]:
         """Wait for the call's end; its summary (empty when there is none)."""
@@ -75,7 +75,7 @@ class Terminal:
         except AssertionError as e:
             raise AssertionError(f"{e}; the terminal saw {self.events[-1:]} {self._errors[-5:]}") from None
 
-    def wait_sees(self, colour: str, timeout: float = 25) -> dict[str, Any]:
+    def wait_sees(self, colour: str, timeout: float = 45) -> dict[str, Any]:
         """Wait for a second with a moving picture that has this colour, whole or in the code's area."""
 
         def check(second: dict[str, Any]) -> bool:
@@ -85,7 +85,7 @@ class Terminal:
 
         return self.wait(check, timeout, f"the terminal sees #{colour}")
 
-    def wait_hears(self, hz: int, timeout: float = 20) -> dict[str, Any]:
+    def wait_hears(self, hz: int, timeout: float = 45) -> dict[str, Any]:
         """Wait for a second in which this tone is heard."""
         return self.wait(lambda second: _is_heard(second, hz), timeout, f"the terminal hears {hz} Hz")
 

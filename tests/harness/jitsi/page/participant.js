@@ -1,4 +1,4 @@
-// A participant in a Jitsi room with Jitsi's own client library, in the form that ../../browser/observe.mjs reads.
+// A participant in a Jitsi room with Jitsi's own client library, in the form that tests/e2e/browser/observe.mjs reads.
 //
 //   /ROOM?name=NAME[&media=all|audio|none][&codecs=H264,VP8][&height=360][&screen=RRGGBB][&p2p=1]
 //

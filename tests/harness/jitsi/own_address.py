@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from types import TracebackType
 
-from tests.e2e.running import run
+from tests.harness.running import run
 
 RANGE = IPv4Network("198.18.240.0/24")
 """A part of what is set aside for tests between networks (RFC 2544)."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +20,15 @@ from sipmediadeploy.providers.base import ProviderError
 from sipmediadeploy.providers.openstack import marks
 from sipmediadeploy.providers.openstack.cloud import Body, Cloud, Service, read_credentials
 from sipmediadeploy.stack import Role
-from tests import terraform
-from tests.e2e.running import RunningStack, eventually, run
+from tests.harness import terraform
+from tests.harness.openstack.settings import Lab, LabError
+from tests.harness.running import LAST_LINES, RunningStack, eventually, run
 from tests.lab.openstack import host, instances
-from tests.lab.openstack.settings import Lab
 
 _ANSWER_S = 120.0
 _DEPLOY_S = 1500.0
 _DESTROY_S = 300.0
+_LOGS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,20 @@ class CloudStack(RunningStack):
             f"{replica['name']}: {words}: {done.returncode} {done.stdout}{done.stderr}"
         )
         return done.stdout
+
+    def last_lines(self) -> dict[str, str]:
+        """What each replica's journal ends with, by name: for the reader of a failed test."""
+        words = ("journalctl", "--no-pager", "-o", "cat", "-n", str(LAST_LINES))
+        servers = [one for one in self.all(*_KINDS[0]) if self._is_mine(one)]
+        until = time.monotonic() + _LOGS_S
+        logs = {}
+        for server in servers:
+            try:
+                assert time.monotonic() < until, "no time is left for it"
+                logs[str(server["name"])] = self.in_instance(server, *words)
+            except (AssertionError, LabError, OSError, subprocess.SubprocessError) as e:
+                logs[str(server["name"])] = f"its journal can't be read: {e}"
+        return logs
 
     # What is in the cloud.
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from tests import sipp
-from tests.e2e.running import eventually
+from tests.harness import sipp
+from tests.harness.running import eventually
 
 DIALOGS = 3
 _SET_UPS = 3
@@ -109,7 +109,7 @@ def calls_through(host: CallersHost, service: str, workdir: Path, watched_s: flo
     placed = None
     try:
         placed = sipp.start(placer)
-        eventually(lambda: sipp.messages(placer).count("\nBYE ") >= 1, 20, "a call is placed")
+        eventually(lambda: sipp.messages(placer).count("\nBYE ") >= 1, 45, "a call is placed")
         yield Calls(keeper, placer, (kept, placed))
     finally:
         _end(keeper, kept, host)
@@ -122,7 +122,7 @@ def _standing(keeper: sipp.Caller, host: CallersHost) -> subprocess.Popen[str]:
     for _ in range(_SET_UPS):
         process = sipp.start(keeper)
         try:
-            eventually(lambda: sipp.messages(keeper).count("\nACK ") >= DIALOGS, 20, "the dialogs stand")
+            eventually(lambda: sipp.messages(keeper).count("\nACK ") >= DIALOGS, 45, "the dialogs stand")
         except AssertionError:
             _end(keeper, process, host)
             raise

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-ANSIBLE = Path(__file__).resolve().parents[1] / "deploy" / "ansible"
+ANSIBLE = Path(__file__).resolve().parents[2] / "deploy" / "ansible"
 KAMAILIO, STANDBY, COTURN, GATEWAY, CONFERENCE = (
     *("kamailio-0", "kamailio-1", "coturn-0", "gateway-0"),
     "conference-0",

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
-from tests.e2e.running import run
+from tests.harness.running import run
 
 
 class OutsideHost:

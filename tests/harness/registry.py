@@ -12,7 +12,7 @@ import docker
 import requests
 
 from sipmediadeploy.images.build import ensure_test_image
-from tests.ports import free_port
+from tests.harness.ports import free_port
 
 USER, PASSWORD = "me", "secret"
 _HTPASSWD = "me:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"  # bcrypt of PASSWORD

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tests.e2e.running import run
+from tests.harness.running import run
 
 SERVICES = {"kamailio": "kamailio", "coturn": "turnserver"}
 """The process that does a role's job."""
@@ -56,6 +56,10 @@ class Replica:
         if done.returncode:
             raise AssertionError(f"nft in {self.container}: {done.stderr.strip()}")
 
+    def disconnect(self) -> None:
+        """Pull its cable."""
+        run("docker", "network", "disconnect", "-f", self.network, self.container)
+
     def cut_off_from_the_engine(self) -> None:
         """Let a scaler reach the Docker Engine no more."""
         run(*self._enter("-m"), "mount", "--bind", "/dev/null", SOCKET)
@@ -77,8 +81,12 @@ class Fault:
     """No scaler runs from before the fault until it is mended."""
     is_replaced: bool = False
     """It looks well for a while, and is of no use: the next fault waits until it is gone."""
-    with_kamailio: bool = False
-    """The active Kamailio's container is killed at the same moment."""
+    is_silent: bool = False
+    """It runs and says nothing: the scaler leaves it a minute before it replaces it."""
+    moves: bool = False
+    """The service address must be another replica's afterwards."""
+    spares_service: bool = False
+    """The role's service goes on."""
 
 
 def _unpause(replica: Replica) -> None:
@@ -92,17 +100,19 @@ def _kill(replica: Replica) -> None:
 _OF_A_REPLICA: dict[str, Fault] = {
     "killed": Fault("", lambda r: r.send(signal.SIGKILL)),
     "stopped": Fault("", lambda r: r.send(signal.SIGSTOP)),
-    "container-killed": Fault("", _kill),
-    "container-paused": Fault("", lambda r: run("docker", "pause", r.container), _unpause),
-    "container-removed": Fault("", lambda r: run("docker", "rm", "-f", r.container)),
-    "network-cut": Fault("", lambda r: run("docker", "network", "disconnect", "-f", r.network, r.container)),
-    "network-cut-in": Fault("", lambda r: r.cut("input")),
-    "network-cut-out": Fault("", lambda r: r.cut("output")),
-    "agent-killed": Fault("", lambda r: r.send_to_agent(signal.SIGKILL)),
-    "agent-stopped": Fault("", lambda r: r.send_to_agent(signal.SIGSTOP)),
+    "container-killed": Fault("", _kill, moves=True),
+    "container-paused": Fault("", lambda r: run("docker", "pause", r.container), _unpause, moves=True),
+    "container-removed": Fault("", lambda r: run("docker", "rm", "-f", r.container), moves=True),
+    "network-cut": Fault("", Replica.disconnect, is_silent=True, moves=True),
+    "network-cut-in": Fault("", lambda r: r.cut("input"), is_silent=True, moves=True),
+    "network-cut-out": Fault("", lambda r: r.cut("output"), is_silent=True, moves=True),
+    "agent-killed": Fault("", lambda r: r.send_to_agent(signal.SIGKILL), spares_service=True),
+    "agent-stopped": Fault(
+        "", lambda r: r.send_to_agent(signal.SIGSTOP), is_silent=True, spares_service=True
+    ),
     "keepalived-killed": Fault("", lambda r: r.send(signal.SIGKILL, "keepalived")),
     "keepalived-stopped": Fault("", lambda r: r.send(signal.SIGSTOP, "keepalived")),
-    "container-killed-without-scalers": Fault("", _kill, scalers_dead=True),
+    "container-killed-without-scalers": Fault("", _kill, scalers_dead=True, moves=True),
 }
 
 FAULTS: dict[str, Fault] = {
@@ -111,7 +121,6 @@ FAULTS: dict[str, Fault] = {
     "leader-killed": Fault("scaler", _kill),
     "leader-paused": Fault("scaler", lambda r: run("docker", "pause", r.container), _unpause),
     "leader-cut-off": Fault("scaler", lambda r: r.cut_off_from_the_engine(), is_replaced=True),
-    "leader-and-kamailio-killed": Fault("scaler", _kill, with_kamailio=True),
 }
 
 

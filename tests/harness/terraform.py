@@ -1,6 +1,6 @@
 """Terraform (or OpenTofu) for the tests, where it is installed and its OpenStack provider can be had.
 
-``SMD_TERRAFORM_PROVIDERS`` names a filesystem mirror with it. ``python -m tests.terraform DIRECTORY``
+``SMD_TERRAFORM_PROVIDERS`` names a filesystem mirror with it. ``python -m tests.harness.terraform DIRECTORY``
 makes one where there is Go: it prints the directory, or nothing and why not to standard error.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 TOOL = shutil.which("terraform") or shutil.which("tofu") or ""
 PROVIDERS = os.environ.get("SMD_TERRAFORM_PROVIDERS", "")
 WHY_NOT = "needs terraform or tofu, and SMD_TERRAFORM_PROVIDERS: a filesystem mirror with the provider"
-SOURCES = Path(__file__).parents[1] / "deploy" / "terraform"
+SOURCES = Path(__file__).parents[2] / "deploy" / "terraform"
 _VERSION = "3.4.0"
 _MODULE = "github.com/terraform-provider-openstack/terraform-provider-openstack/v3"
 _BUILD_S = 600.0
