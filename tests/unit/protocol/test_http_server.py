@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from sipmediadeploy.protocol.http_server import MAX_HEADERS, MAX_LINE, has_token, serving
-from tests.ports import ADDRESS, free_port
+from tests.harness.ports import ADDRESS, free_port
 
 GOOD = b"Authorization: Bearer t\r\n"
 
