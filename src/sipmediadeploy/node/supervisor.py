@@ -83,8 +83,12 @@ class S6:
         path = self._directory(service) / "supervise" / "status"
         try:
             return read_status(path.read_bytes())
+        except FileNotFoundError:  # s6-supervise has not begun yet
+            return ServiceStatus(up=False, pid=None)
         except OSError as e:
-            raise SupervisorError(f"service '{service}' is not supervised: {path}: {e.strerror}") from None
+            raise SupervisorError(
+                f"the status of service '{service}' can't be read: {path}: {e.strerror}"
+            ) from None
 
     def logs(self, lines: int) -> list[str]:
         """See :class:`Supervisor`."""

@@ -31,8 +31,14 @@ def test_anything_else_is_an_error_that_says_so() -> None:
         read_status(bytes(18))
 
 
-async def test_a_service_that_is_not_supervised_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+async def test_a_service_whose_supervisor_has_not_begun_is_down(tmp_path: Path) -> None:
     (tmp_path / "kamailio").mkdir()
     (tmp_path / "kamailio" / "run").touch()
-    with pytest.raises(SupervisorError, match=r"'kamailio' is not supervised: .*supervise/status"):
+    assert await S6(tmp_path).status("kamailio") == ServiceStatus(up=False, pid=None)
+
+
+async def test_a_status_that_can_not_be_read_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "kamailio" / "supervise" / "status").mkdir(parents=True)
+    (tmp_path / "kamailio" / "run").touch()
+    with pytest.raises(SupervisorError, match=r"'kamailio' can't be read: .*supervise/status"):
         await S6(tmp_path).status("kamailio")
