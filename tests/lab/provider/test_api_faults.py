@@ -33,6 +33,7 @@ def town(built: Town, tmp_path: Path) -> Town:
     return built.again(tmp_path)
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize("case", [*SHORT, *LONG], ids=name_of)
 async def test_while_the_api_does_wrong(town: Town, case: Case) -> None:
     await case(town)

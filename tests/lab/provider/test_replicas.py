@@ -75,6 +75,7 @@ def test_a_gateway_is_told_of_its_floating_ip(lab: Lab, made: Made) -> None:
     assert told.service.media_address == IPv4Address(ip["floating_ip_address"])  # type: ignore[union-attr]
 
 
+@pytest.mark.promise(3)
 async def test_the_floating_ip_is_on_the_service_address_and_comes_back_when_it_was_detached(
     lab: Lab, made: Made
 ) -> None:

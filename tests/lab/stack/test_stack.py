@@ -93,6 +93,7 @@ COMMIT = read_commit()
 FIRST, SECOND, THIRD = turn_of(COMMIT)
 
 
+@pytest.mark.promise(2, 3, 5)
 @pytest.mark.parametrize(
     ("faults", "removes"),
     [
