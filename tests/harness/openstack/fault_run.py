@@ -104,7 +104,8 @@ def measure(
     }
     placed = calls_through(stack, addresses["kamailio"], workdir, watched_s) if calls_stay else None
     with contextlib.ExitStack() as exits:
-        pairs = {name: _probes(exits, fault.role, addresses) for name, fault in faults.items()}
+        noticing = {_noticed_by(fault.role) for fault in faults.values()}
+        pairs = {pool: _probes(exits, pool, addresses) for pool in sorted(noticing)}
         probes = [probe for pair in pairs.values() for probe in pair]
         calls = exits.enter_context(placed) if placed else None
         eventually(lambda: all(one.answered > 20 for one in probes), 20, "the floating IPs answer")
@@ -127,17 +128,25 @@ def measure(
             stack.wait_gone(broken, REPLACED_S)
         stack.wait_whole(REPLACED_S)
         whole = time.monotonic() - before
-        return [
-            Measured(
-                fault=name,
-                no_answer_s=max(kept.longest_gap_s(), kept.silent_s()),
-                one_port_again=kept.silent_s() < watched_s,
-                fresh_s=fresh.longest_gap_s(),
-                whole_s=whole,
-                **asdict(lost),
+        measured = []
+        for name, fault in faults.items():
+            kept, fresh = pairs[_noticed_by(fault.role)]
+            measured.append(
+                Measured(
+                    fault=name,
+                    no_answer_s=max(kept.longest_gap_s(), kept.silent_s()),
+                    one_port_again=kept.silent_s() < watched_s,
+                    fresh_s=fresh.longest_gap_s(),
+                    whole_s=whole,
+                    **asdict(lost),
+                )
             )
-            for name, (kept, fresh) in pairs.items()
-        ]
+        return measured
+
+
+def _noticed_by(role: str) -> str:
+    """The pool whose callers would notice a fault in the pool ``role``."""
+    return "coturn" if role == "coturn" else "kamailio"
 
 
 def _active(
@@ -148,9 +157,7 @@ def _active(
     return next(one for one in replicas if one["role"] == role and (one.get("active") or one["id"] == mapped))
 
 
-def _probes(exits: contextlib.ExitStack, role: str, addresses: dict[str, str]) -> tuple[Probe, Probe]:
+def _probes(exits: contextlib.ExitStack, pool: str, addresses: dict[str, str]) -> tuple[Probe, Probe]:
     """Somebody who keeps his port, and somebody who does not, until ``exits`` ends."""
-    kind, address = (
-        (StunProbe, addresses["coturn"]) if role == "coturn" else (SipProbe, addresses["kamailio"])
-    )
-    return exits.enter_context(kind(address)), exits.enter_context(kind(address, fresh=True))
+    kind = StunProbe if pool == "coturn" else SipProbe
+    return exits.enter_context(kind(addresses[pool])), exits.enter_context(kind(addresses[pool], fresh=True))
