@@ -1,5 +1,5 @@
 # Thin on purpose: every target calls a program that can be called by hand.
-.PHONY: up down status test test-long test-unit test-jitsi test-openstack soak lint format lock bench bench-call-cost bench-failover bench-scale bench-jitsi-call clean-machine openstack-lab
+.PHONY: up down status test test-long test-unit test-jitsi test-openstack soak lint format lock bench bench-call-cost bench-failover bench-idle bench-scale bench-jitsi-call clean-machine openstack-lab
 
 up:            ## install what is missing, build the images, bring the stack up
 	./smd up
@@ -42,13 +42,16 @@ format:        ## put everything into the project's format
 lock:          ## resolve the dependencies again
 	tests/run lock
 
-bench: bench-call-cost bench-failover bench-scale  ## print the project's figures (bench-jitsi-call needs a Jitsi installed)
+bench: bench-call-cost bench-failover bench-idle bench-scale  ## print the project's figures (bench-jitsi-call needs a Jitsi installed)
 
 bench-call-cost:
 	tests/run bench call_cost
 
 bench-failover:
 	tests/run bench failover
+
+bench-idle:
+	tests/run bench idle
 
 bench-scale:
 	tests/run bench scale

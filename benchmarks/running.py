@@ -131,7 +131,7 @@ def _up(directory: Path, stack: str) -> Iterator[Path]:
 
 
 def smd_json(file: Path, command: str, *words: str, parse: bool = True) -> Any:
-    """What an ``smd`` command printed, as JSON; nothing without ``parse``.
+    """What an ``smd`` command printed, as JSON; without ``parse`` its text.
 
     Raises:
         NoStack: it failed.
@@ -139,7 +139,7 @@ def smd_json(file: Path, command: str, *words: str, parse: bool = True) -> Any:
     done = _smd(command, file, *words, capture=True)
     if done.returncode:
         raise NoStack(f"smd {command} failed")
-    return json.loads(done.stdout) if parse else None
+    return json.loads(done.stdout) if parse else done.stdout.strip()
 
 
 def _gateways(status: dict[str, Any]) -> list[Gateway]:
