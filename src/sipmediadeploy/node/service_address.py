@@ -7,19 +7,18 @@ replica that held the address for a millisecond is seen, too.
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from sipmediadeploy import rtnetlink
+
 _FIB_TRIE = Path("/proc/net/fib_trie")
-_RTMGRP_IPV4_IFADDR = 0x10
-_NEW, _DELETED = 20, 21
-"""RTM_NEWADDR and RTM_DELADDR."""
+_IFADDRMSG = 8
+"""The length of ``struct ifaddrmsg``."""
 _IFA_LOCAL = 2
-_HEADER, _IFADDRMSG, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBI"), struct.Struct("=HH")
 _AGAIN_S = 5.0
 """Read anew so often, should a message have been lost."""
 
@@ -44,18 +43,10 @@ class ServiceAddress:
             OSError: the kernel's messages can't be had.
         """
         loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-            sock.setblocking(False)
-            sock.bind((0, _RTMGRP_IPV4_IFADDR))
-            while True:
-                messages = b""
-                try:
-                    async with asyncio.timeout(_AGAIN_S):
-                        messages = await loop.sock_recv(sock, 65536)
-                except (TimeoutError, OSError):  # ENOBUFS: there were too many
-                    pass
+        async with aclosing(rtnetlink.news(rtnetlink.IPV4_ADDRESSES, _AGAIN_S)) as news:
+            async for told in news:
                 before = self.held
-                came = sum(is_new for is_new in changes(messages, self._address))
+                came = sum(changes(told, self._address))
                 self.held = self._read()
                 times = came or int(self.held and not before)
                 self.taken += times
@@ -67,29 +58,12 @@ class ServiceAddress:
         return is_local(self._address, self._fib_trie.read_text(encoding="ascii"))
 
 
-def changes(messages: bytes, address: IPv4Address) -> Iterator[bool]:
+def changes(told: bytes, address: IPv4Address) -> Iterator[bool]:
     """What rtnetlink messages say of ``address``, in order: True, it came; False, it went. Pure."""
-    at = 0
-    while at + _HEADER.size <= len(messages):
-        length, kind, *_ = _HEADER.unpack_from(messages, at)
-        if length < _HEADER.size:
-            return
-        body = messages[at + _HEADER.size : at + length]
-        if kind in (_NEW, _DELETED) and _local_of(body) == address.packed:
-            yield kind == _NEW
-        at += length + -length % 4
-
-
-def _local_of(body: bytes) -> bytes:
-    at = _IFADDRMSG.size
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        if length < _ATTRIBUTE.size:
-            break
-        if kind == _IFA_LOCAL:
-            return body[at + _ATTRIBUTE.size : at + length]
-        at += length + -length % 4
-    return b""
+    for kind, body in rtnetlink.messages(told):
+        is_change = kind in (rtnetlink.NEW_ADDRESS, rtnetlink.DELETED_ADDRESS)
+        if is_change and rtnetlink.attributes(body, _IFADDRMSG).get(_IFA_LOCAL) == address.packed:
+            yield kind == rtnetlink.NEW_ADDRESS
 
 
 def is_local(address: IPv4Address, fib_trie: str) -> bool:

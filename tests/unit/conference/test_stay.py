@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from sipmediadeploy.gateway.conference import stay
-from sipmediadeploy.gateway.conference.stay import Stay, VisitLost
+from sipmediadeploy.gateway.conference.stay import Relay, Stay, VisitLost
 
 LIMIT_S = 600.0
 
@@ -46,7 +46,13 @@ class FakeVisit:
 class World:
     """A stay whose visits are alone or not, and a clock."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *alone: bool, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *alone: bool,
+        limit_s: float = LIMIT_S,
+        relay: Relay | None = None,
+    ) -> None:
         self.now = 1000.0
         monkeypatch.setattr(stay, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(stay, "ALONE_LOOK_S", 0.001)
@@ -54,7 +60,7 @@ class World:
         self.visits = [FakeVisit(alone=one) for one in alone]
         self.made = 0
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.stay = Stay("room", self._make, self.ended.set_result, limit_s)
+        self.stay = Stay("room", self._make, self.ended.set_result, limit_s, relay)
 
     def _make(self, number: int) -> FakeVisit:
         self.made = number
@@ -127,3 +133,41 @@ async def test_leaving_ends_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     await world.stay.leave()
     assert not world.ended.done()
     assert not [t for t in asyncio.all_tasks() if t.get_name().endswith("-room")]
+
+
+class FakeRelay:
+    def __init__(self) -> None:
+        self.moving = asyncio.Event()
+
+    async def moved(self) -> None:
+        await self.moving.wait()
+        self.moving.clear()
+
+
+async def test_when_the_relay_moves_the_room_is_joined_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = FakeRelay()
+    world = World(monkeypatch, False, False, relay=relay)
+    await world.stay.start()
+    await world.looked()
+    assert world.made == 1
+    relay.moving.set()
+    async with asyncio.timeout(10):
+        while world.made < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert world.visits[0].closed
+    assert not world.ended.done()
+    await world.stay.leave()
+    assert world.visits[1].closed
+
+
+async def test_with_a_relay_a_visit_that_is_lost_is_followed_by_another_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, False, False, relay=FakeRelay())
+    await world.stay.start()
+    await world.looked()
+    world.visits[0].lost.set()
+    async with asyncio.timeout(10):
+        while world.made < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    await world.stay.leave()

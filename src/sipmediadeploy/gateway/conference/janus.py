@@ -11,6 +11,7 @@ from sipmediadeploy.gateway.conference.base import (
 )
 from sipmediadeploy.gateway.conference.ice import ice_servers
 from sipmediadeploy.gateway.conference.janus_visit import Visit
+from sipmediadeploy.gateway.conference.relay_watch import relay_watch
 from sipmediadeploy.gateway.conference.stay import Stay
 from sipmediadeploy.gateway.media.api import MediaWorker
 from sipmediadeploy.protocol.replica import ConferenceAccess
@@ -36,6 +37,7 @@ class JanusDriver:
     def __init__(self, access: ConferenceAccess, gateway: str) -> None:
         self._access = access
         self._gateway = gateway
+        self._relay = relay_watch(access)
 
     async def join(self, who: Participant, worker: MediaWorker, ended: SessionEnded) -> Stay:
         """See :meth:`~sipmediadeploy.gateway.conference.base.Driver.join`."""
@@ -47,9 +49,11 @@ class JanusDriver:
             ice = ice_servers(self._access, self._gateway)
             return Visit(self._access.url, guest, worker, ice, own, number)
 
-        stay = Stay(guest.room, visit, ended, self._access.alone_limit_s)
+        stay = Stay(guest.room, visit, ended, self._access.alone_limit_s, self._relay)
         await stay.start()
         return stay
 
     async def close(self) -> None:
-        """Nothing is shared between sessions: each has a connection of its own."""
+        """Only the look-out for the TURN server is shared: each session has a connection of its own."""
+        if self._relay is not None:
+            await self._relay.close()

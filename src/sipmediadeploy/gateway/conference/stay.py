@@ -64,6 +64,14 @@ class AnyVisit(Protocol):
         ...
 
 
+class Relay(Protocol):
+    """What media is relayed by."""
+
+    async def moved(self) -> None:
+        """Wait until it has moved, and knows nothing of what it relayed."""
+        ...
+
+
 class Stay:
     """A :class:`~sipmediadeploy.gateway.conference.base.Session` made of visits."""
 
@@ -73,8 +81,13 @@ class Stay:
         make_visit: Callable[[int], AnyVisit],
         ended: SessionEnded,
         alone_limit_s: float = 0.0,
+        relay: Relay | None = None,
     ) -> None:
-        """``alone_limit_s``: the stay ends, as ``alone``, after so long with nobody else; 0: never."""
+        """``alone_limit_s``: the stay ends, as ``alone``, after so long with nobody else; 0: never.
+
+        ``relay``: media is relayed, and lost when the relay moves.
+        """
+        self._relay = relay
         self._room = room
         self._alone_limit_s = alone_limit_s
         self._make_visit = make_visit
@@ -168,6 +181,21 @@ class Stay:
                 since, visits = time.monotonic(), self._visits
         raise VisitOver("alone")
 
+    async def _run(self, visit: AnyVisit) -> None:
+        if self._relay is None:
+            await visit.run()
+            return
+        running, moved = asyncio.create_task(visit.run()), asyncio.create_task(self._relay.moved())
+        try:
+            await asyncio.wait((running, moved), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (running, moved):
+                task.cancel()
+            await asyncio.gather(running, moved, return_exceptions=True)
+        if not running.cancelled():
+            running.result()
+        raise VisitLost("the TURN server's address has moved, and its allocations are lost")
+
     async def _visit_again_and_again(self) -> None:
         """Return when the conference has been away for too long."""
         failures = 0
@@ -179,7 +207,7 @@ class Stay:
                     await self._enter()
                     log.info("conference rejoined", room=self._room, visit=self._visits)
                 if self._visit is not None:
-                    await self._visit.run()
+                    await self._run(self._visit)
             except (VisitLost, ConferenceUnavailable, MediaError) as e:
                 log.warning("conference lost", room=self._room, error=str(e))
             await self._close_visit()

@@ -18,6 +18,7 @@ from sipmediadeploy.gateway.conference.jitsi.door import Key
 from sipmediadeploy.gateway.conference.jitsi.jingle_sdp import Choices
 from sipmediadeploy.gateway.conference.jitsi.token import BadKey, signer
 from sipmediadeploy.gateway.conference.jitsi.visit import Plan, Visit
+from sipmediadeploy.gateway.conference.relay_watch import relay_watch
 from sipmediadeploy.gateway.conference.stay import Stay
 from sipmediadeploy.gateway.media.api import MediaWorker
 from sipmediadeploy.protocol.replica import ConferenceAccess
@@ -34,6 +35,7 @@ class JitsiDriver:
     def __init__(self, access: ConferenceAccess, gateway: str) -> None:
         self._access = access
         self._gateway = gateway
+        self._relay = relay_watch(access)
         bridge = access.bridge
         self._choices = Choices(rtx=bridge.rtx, tcc=bridge.tcc, data=bridge.data_channel)
         self._found: tuple[float, Deployment, ssl.SSLContext] | None = None
@@ -65,12 +67,14 @@ class JitsiDriver:
             )
             return Visit(plan, number)
 
-        stay = Stay(node, make_visit, ended, self._access.alone_limit_s)
+        stay = Stay(node, make_visit, ended, self._access.alone_limit_s, self._relay)
         await stay.start()
         return stay
 
     async def close(self) -> None:
-        """Nothing is shared between sessions but what ``config.js`` told."""
+        """Only what ``config.js`` told and the look-out for the TURN server are shared between sessions."""
+        if self._relay is not None:
+            await self._relay.close()
 
     def _token(self, domain: str, room: str, name: str) -> Callable[[], str] | None:
         access = self._access
