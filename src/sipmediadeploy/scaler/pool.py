@@ -133,9 +133,7 @@ class Pool:
                 slot,
                 zone,
             )
-            for (i, slot), zone in zip(
-                enumerate(self.free_slots()[:count]), self._zones(), strict=False
-            )
+            for (i, slot), zone in zip(enumerate(self.free_slots()[:count]), self._zones(), strict=False)
         ]
 
     def map_floating_ip(self, address: str, to: str, reason: str) -> list[Action]:
