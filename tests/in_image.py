@@ -16,7 +16,9 @@ from sipmediadeploy.images.web import build_page
 from sipmediadeploy.providers.docker.engine import ensure_engine
 
 ROOT = Path(__file__).resolve().parents[1]
-_SIDE_BY_SIDE = 2
+_SIDE_BY_SIDE = 3
+"""So many files at once, on two cores: most tests wait, for a time limit or for media to pass."""
+_PYTHON = "/src/tests/own_network"
 
 
 def build_images() -> str:
@@ -50,17 +52,18 @@ def main(results: Path, arguments: list[str]) -> int:
         "SMD_TEST_PAGE": "/opt/test/page",
         "SMD_TEST_BROWSER": "/opt/browser",
     }
-    # Tests make network namespaces, veth pairs and addresses of their own; all of it goes with the container.
+    # Tests make network namespaces, veth pairs and addresses of their own; all of it goes with the container,
+    # whose own network is not used: pytest and each of its workers have one of their own.
     words = ["docker", "run", "--rm", "--init", "--shm-size", "512m", "--cap-add", "SYS_ADMIN"]
     words += ["--cap-add", "NET_ADMIN", "--security-opt", "seccomp=unconfined"]
-    words += ["--security-opt", "apparmor=unconfined", "--sysctl", "net.ipv4.ip_nonlocal_bind=1"]
+    words += ["--security-opt", "apparmor=unconfined", "--network", "none"]
     for name, value in environment.items():
         words += ["--env", f"{name}={value}"]
     for path, place in mounts.items():
         words += ["--volume", f"{path}:{place}"]
-    words += ["--workdir", "/src", image, "/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider"]
+    words += ["--workdir", "/src", image, _PYTHON, "-m", "pytest", "-p", "no:cacheprovider"]
     # A file's tests one after the other, files side by side. With ``-n 0`` all are one after the other.
-    words += ["--dist", "loadfile", "--tx", f"{_SIDE_BY_SIDE}*popen//python=/src/tests/own_network"]
+    words += ["--dist", "loadfile", "--tx", f"{_SIDE_BY_SIDE}*popen//python={_PYTHON}"]
     words += [f"--junitxml=/results/{results.name}", *arguments]
     return subprocess.run(words, check=False).returncode
 
