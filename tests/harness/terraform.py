@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sipmediadeploy.images.cache import open_cache
+
 TOOL = shutil.which("terraform") or shutil.which("tofu") or ""
 PROVIDERS = os.environ.get("SMD_TERRAFORM_PROVIDERS", "")
 WHY_NOT = "needs terraform or tofu, and SMD_TERRAFORM_PROVIDERS: a filesystem mirror with the provider"
@@ -49,26 +51,27 @@ def configure(directory: Path) -> dict[str, str]:
 
 
 def make_mirror(directory: Path) -> str:
-    """Build the provider from its released sources, by Go, unless that was done before.
+    """Build the provider from its released sources, by Go, unless that was done before or it is in the cache.
 
     Returns:
         Why it could not be; empty: it is there.
     """
-    go = shutil.which("go")
     if not TOOL:
         return "neither terraform nor tofu is on the PATH"
-    if go is None:
-        return "its OpenStack provider is not at hand, nor is Go to build it (SMD_TERRAFORM_PROVIDERS)"
-    platform = "_".join(_said(go, "env", "GOOS", "GOARCH").split())
+    platform = re.search(r'"platform": "(\w+)"', _said(TOOL, "version", "-json"))
     address = re.search(
         r"provider\[(\S+/terraform-provider-openstack/openstack)\]",
         _said(TOOL, f"-chdir={SOURCES / 'openstack'}", "providers"),
     )
-    if address is None or "_" not in platform:
+    if address is None or platform is None:
         return "terraform does not say which provider it needs"
-    program = directory / address[1] / _VERSION / platform / f"terraform-provider-openstack_v{_VERSION}"
-    if program.exists():
+    program = directory / address[1] / _VERSION / platform[1] / f"terraform-provider-openstack_v{_VERSION}"
+    shared, name = open_cache(), f"terraform-provider-openstack-{_VERSION}-{platform[1]}"
+    if program.exists() or shared.take(name, program):
         return ""
+    go = shutil.which("go")
+    if go is None:
+        return "its OpenStack provider is not at hand, nor is Go to build it (SMD_TERRAFORM_PROVIDERS)"
     building = directory / "building"
     building.mkdir(parents=True, exist_ok=True)
     try:
@@ -86,6 +89,7 @@ def make_mirror(directory: Path) -> str:
         return f"go install: {' '.join(done.stderr.splitlines()[-1:])}"
     program.parent.mkdir(parents=True, exist_ok=True)
     (building / "terraform-provider-openstack").rename(program)
+    shared.keep(name, program)
     return ""
 
 

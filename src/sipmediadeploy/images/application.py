@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from sipmediadeploy.images.cache import open_cache
 from sipmediadeploy.images.inputs import ImageError
 
 PYTHON_VERSION = "3.11"
@@ -78,7 +79,8 @@ def build_node(root: Path, cache: Path) -> Path:
 def _locked(lock: Path, cache: Path) -> Path:
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
     done = cache / f"packages-{digest}"
-    if not done.is_dir():
+    shared = open_cache()
+    if not done.is_dir() and not shared.take(done.name, done):
         work = _fresh(cache / f"packages-{digest}.{os.getpid()}")
         platform_tag = f"{platform.machine()}-manylinux_{_GLIBC}"
         _uv(
@@ -94,6 +96,7 @@ def _locked(lock: Path, cache: Path) -> Path:
                 str(lock),
             ),
         )
+        shared.keep(done.name, work)
         settle(work, done)
     return done
 

@@ -13,6 +13,7 @@ import docker
 import requests
 from docker.errors import DockerException, ImageNotFound
 
+from sipmediadeploy.images.cache import open_cache
 from sipmediadeploy.images.host import SUITE, HostPackages
 from sipmediadeploy.images.inputs import ImageError
 
@@ -20,6 +21,8 @@ BASE = "smd/base"
 _REMOTE, _REMOTE_TAG = "debian", f"{SUITE}-slim"
 _PROBE_TIMEOUT_S = 5
 _MMDEBSTRAP_TIMEOUT_S = 600
+_KEPT_S = 7 * 86400
+"""An older one from the cache lacks too many of Debian's updates."""
 _DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _NO_DOCS = (
     "path-exclude=/usr/share/doc/*",
@@ -67,29 +70,42 @@ def _pull(client: docker.DockerClient, tag: str, report: Report) -> bool:
 
 
 def _make(client: docker.DockerClient, tag: str, host: HostPackages, work: Path, report: Report) -> None:
-    report("base image: no registry answers; making Debian bookworm with mmdebstrap")
+    shared = open_cache()
+    with tempfile.TemporaryDirectory(prefix="smd-base-") as scratch:
+        tar = Path(scratch) / "base.tar"
+        if shared.take(f"base-{tag}", tar, _KEPT_S):
+            report("base image: no registry answers; Debian bookworm was made before")
+        else:
+            report("base image: no registry answers; making Debian bookworm with mmdebstrap")
+            _bootstrap(host, Path(scratch), tar, work / "debian.log")
+            shared.keep(f"base-{tag}", tar)
+        client.api.import_image(str(tar), repository=BASE, tag=tag, changes=['CMD ["/bin/sh"]'])
+
+
+def _bootstrap(host: HostPackages, scratch: Path, tar: Path, log: Path) -> None:
+    """Make the base's root file system as the new file ``tar``.
+
+    Raises:
+        ImageError: mmdebstrap is missing or fails.
+    """
     if shutil.which("mmdebstrap") is None:
         raise ImageError(
             "base image: no container registry answers and mmdebstrap, which could make the image, is not "
             "installed: apt-get install mmdebstrap debian-archive-keyring"
         )
-    log = work / "debian.log"
-    with tempfile.TemporaryDirectory(prefix="smd-base-") as scratch:
-        tar = Path(scratch) / "base.tar"
-        command = mmdebstrap_command(host, Path(scratch), tar)
-        with log.open("wb") as output:
-            try:
-                code = subprocess.run(
-                    command, stdout=output, stderr=output, check=False, timeout=_MMDEBSTRAP_TIMEOUT_S
-                ).returncode
-            except subprocess.TimeoutExpired:
-                raise ImageError(
-                    f"base image: mmdebstrap took over {_MMDEBSTRAP_TIMEOUT_S} s; see {log}"
-                ) from None
-        if code:
-            tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-12:])
-            raise ImageError(f"base image: mmdebstrap failed (code {code}), all of it in {log}:\n  {tail}")
-        client.api.import_image(str(tar), repository=BASE, tag=tag, changes=['CMD ["/bin/sh"]'])
+    command = mmdebstrap_command(host, scratch, tar)
+    with log.open("wb") as output:
+        try:
+            code = subprocess.run(
+                command, stdout=output, stderr=output, check=False, timeout=_MMDEBSTRAP_TIMEOUT_S
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise ImageError(
+                f"base image: mmdebstrap took over {_MMDEBSTRAP_TIMEOUT_S} s; see {log}"
+            ) from None
+    if code:
+        tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-12:])
+        raise ImageError(f"base image: mmdebstrap failed (code {code}), all of it in {log}:\n  {tail}")
 
 
 def mmdebstrap_command(host: HostPackages, scratch: Path, tar: Path) -> list[str]:
@@ -98,13 +114,15 @@ def mmdebstrap_command(host: HostPackages, scratch: Path, tar: Path) -> list[str
     The host's sources and settings are used to fetch packages and are not in the result.
     """
     command = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=tar"]
-    command += [f"--dpkgopt={line}" for line in _NO_DOCS]
+    # force-unsafe-io: a file system that is half made is thrown away.
+    command += [f"--dpkgopt={line}" for line in (*_NO_DOCS, "force-unsafe-io")]
     command += ['--aptopt=Acquire::Languages "none"', '--aptopt=APT::Install-Recommends "false"']
     if host.apt_conf:
         conf = scratch / "95host"
         conf.write_text(host.apt_conf)
         command.append(f"--aptopt={conf}")
     command.append('--customize-hook=rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap')
+    command.append('--customize-hook=sed -i /force-unsafe-io/d "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap')
     if not host.sources and _DEBIAN_KEYS.exists():
         # Another distribution's apt does not trust them by itself.
         command.append(f"--keyring={_DEBIAN_KEYS}")

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from sipmediadeploy.images.application import build_node, settle
+from sipmediadeploy.images.cache import open_cache
 from sipmediadeploy.images.host import CA_BUNDLE
 from sipmediadeploy.images.inputs import ImageError, content_hash
 
@@ -21,12 +22,14 @@ def build_page(root: Path, cache: Path) -> Path:
         ImageError: its build fails.
     """
     done = cache / f"web-{content_hash(root, ['web'])[:16]}"
-    if not done.is_dir():
+    shared = open_cache()
+    if not done.is_dir() and not shared.take(done.name, done):
         work = cache / f"{done.name}.{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         copy = work / "source"
         shutil.copytree(root / "web", copy, ignore=shutil.ignore_patterns("node_modules", "dist"))
         _run("the demo page", [str(copy / "build.sh"), str(work / "page")], copy, node_path(root, cache))
+        shared.keep(done.name, work / "page")
         settle(work / "page", done)
         shutil.rmtree(work, ignore_errors=True)
     return done
@@ -40,7 +43,8 @@ def build_modules(root: Path, package: str, cache: Path) -> Path:
     """
     names = ("package.json", "package-lock.json", ".npmrc")
     done = cache / f"modules-{content_hash(root, [f'{package}/{name}' for name in names])[:16]}"
-    if not done.is_dir():
+    shared = open_cache()
+    if not done.is_dir() and not shared.take(done.name, done):
         work = cache / f"{done.name}.{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -48,6 +52,7 @@ def build_modules(root: Path, package: str, cache: Path) -> Path:
             shutil.copy(root / package / name, work)
         command = ["npm", "ci", "--loglevel=error", "--no-progress"]
         _run(f"the packages of {package}", command, work, node_path(root, cache))
+        shared.keep(done.name, work / "node_modules")
         settle(work / "node_modules", done)
         shutil.rmtree(work, ignore_errors=True)
     return done

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sipmediadeploy.images.cache import open_cache
 from sipmediadeploy.images.host import read_host
 from tests.harness.openstack.settings import Lab, LabError
 from tests.lab.openstack import host, rootfs
@@ -80,7 +81,10 @@ def ensure_debian(lab: Lab, report: Report, packages: Sequence[str] = (), name: 
         lab.images.mkdir(mode=0o700, exist_ok=True)
         root = lab.images / "debian.root"
         rootfs.remove_tree(root)
-        rootfs.bootstrap([*PACKAGES, *packages], root, lab.images / "debian.log")
+        shared = open_cache()
+        if not shared.take(f"lab-debian-{key}", root, rootfs.KEPT_S):
+            rootfs.bootstrap([*PACKAGES, *packages], root, lab.images / "debian.log")
+            shared.keep(f"lab-debian-{key}", root)
         prepare_server(root)
         if sources := read_host().sources:
             rootfs.write(root / "etc/apt/sources.list", sources)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from sipmediadeploy.images.cache import open_cache
 from sipmediadeploy.images.host import SUITE, HostPackages, read_host
 from tests.harness.openstack.settings import Lab, LabError
 
@@ -31,6 +32,8 @@ PACKAGES = (
 _NO_DOCS = ("doc", "man", "info", "locale", "lintian", "help")
 _MADE_FROM = "lab-made-from"
 _LIMIT_S = 1800
+KEPT_S = 30 * 86400
+"""How long what is made of packages may stay in the cache."""
 # Operators' tools and clients work without sudo; the agents' helpers insist on it. All are root here, and
 # without rootwrap's filters a command costs 0.3 s less.
 _SUDO = """#!/bin/sh
@@ -55,14 +58,19 @@ def is_current(root: Path) -> bool:
 
 
 def make_root(lab: Lab) -> None:
-    """Make the lab's root file system, in some minutes; an interrupted run leaves nothing in use.
+    """Make the lab's root file system, in some minutes where it is not in the cache.
+
+    An interrupted run leaves nothing in use.
 
     Raises:
         LabError: mmdebstrap fails.
     """
     new = lab.directory / "root.new"
     remove_tree(new)
-    bootstrap(PACKAGES, new, lab.directory / "root.log")
+    shared, name = open_cache(), f"lab-root-{recipe()}"
+    if not shared.take(name, new, KEPT_S):
+        bootstrap(PACKAGES, new, lab.directory / "root.log")
+        shared.keep(name, new)
     for name in ("lab", "opt/lab", "run/before"):
         (new / name).mkdir(parents=True, exist_ok=True)
     write(new / "usr/local/bin/sudo", _SUDO, 0o755)
