@@ -26,6 +26,9 @@ class LeaseTiming:
     look: float = 0.3
     settle: float = 1.25
     """Times ``duration``: how long a new holder waits when it can't know that the old one has stopped."""
+    unseen: float = 2.5
+    """Times ``duration``: how long a scaler that has never read a record waits when there is none. Another
+    one may be between deleting the old record and making its own, and that one knows whether it was paused."""
     yielding: float = 7.0
     """So long a scaler that has handed the lease over lets others take it."""
     turn: float = 0.35
@@ -40,6 +43,7 @@ class LeaseTiming:
             renew=self.renew * pace,
             look=self.look * pace,
             settle=self.settle,
+            unseen=self.unseen,
             yielding=self.yielding * pace,
             turn=self.turn * pace,
             longest_turn=self.longest_turn * pace,
@@ -249,9 +253,12 @@ class Lease:
         """When this scaler may try to follow ``_other``, unless its record changes before."""
         if self._unchanged_since is None:
             return 0.0
-        held = self._other is not None and not self._other.mark.released
-        turn = self._behind() * self._timing.turn
-        return max(self._unchanged_since + turn + (self._timing.duration if held else 0.0), self._try_at)
+        wait = self._behind() * self._timing.turn
+        if self._other is None and self._highest_read == 0:
+            wait += self._timing.unseen * self._timing.duration
+        elif self._other is not None and not self._other.mark.released:
+            wait += self._timing.duration
+        return max(self._unchanged_since + wait, self._try_at)
 
     def _is_reserved(self, record: LeaseRecord | None) -> TypeGuard[LeaseRecord]:
         """Whether the record was made for this scaler, before any led (see ``LeaseRecord.is_reserved``)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import terraform
+from tests.harness import terraform
 
 ADDRESS = "registry.example.org/terraform-provider-openstack/openstack"
 
