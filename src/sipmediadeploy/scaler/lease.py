@@ -28,7 +28,7 @@ class LeaseTiming:
     """Times ``duration``: how long a new holder waits when it can't know that the old one has stopped."""
     unseen: float = 2.5
     """Times ``duration``: how long a scaler that has never read a record waits when there is none. Another
-    one may be between deleting the old record and making its own, and that one knows whether it was paused."""
+    one may be between deleting the old record and making its own, and it knows whether that was paused."""
     yielding: float = 7.0
     """So long a scaler that has handed the lease over lets others take it."""
     turn: float = 0.35
