@@ -81,8 +81,8 @@ class Town:
 
     def ports(self) -> list[str]:
         """The names of the gateways' ports."""
-        found = self.cloud.all("the test looks", "network", "/ports", "ports")
-        return sorted(p["name"] for p in found if p["name"].startswith(f"{self.stack.name}-gateway-"))
+        names = (p.get("name") or "" for p in self.cloud.all("the test looks", "network", "/ports", "ports"))
+        return sorted(name for name in names if name.startswith(f"{self.stack.name}-gateway-"))
 
     def scaling(
         self, slot: int = 0, agents: ReadyAgents | None = None
