@@ -21,6 +21,8 @@ USERNAME, MESSAGE_INTEGRITY, ERROR_CODE, LIFETIME = 0x0006, 0x0008, 0x0009, 0x00
 REALM, NONCE, XOR_RELAYED_ADDRESS, REQUESTED_TRANSPORT = 0x0014, 0x0015, 0x0016, 0x0019
 _UDP = b"\x11\0\0\0"
 _RETRANSMIT_S = 0.15
+_TRIES, _NEW_NONCE = 2, (401, 438)
+"""A request with a nonce that is not the newest is refused so (RFC 8489, section 9.2.5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +115,16 @@ async def allocate(server: IPv4Address, port: int, secret: str, timeout_s: float
         refused = await client.ask(ALLOCATE, [(REQUESTED_TRANSPORT, _UDP)])
         if refused.error != 401:
             raise ProbeError(f"an allocation without credentials was answered {refused.error}, not 401")
-        realm, nonce = refused.attributes.get(REALM, b""), refused.attributes.get(NONCE, b"")
-        # RFC 8489, section 9.2.2: the long-term key.
-        key = hashlib.md5(b":".join([user.encode(), realm, password.encode()])).digest()  # noqa: S324
-        signed_by = [(USERNAME, user.encode()), (REALM, realm), (NONCE, nonce)]
-        answer = await client.ask(ALLOCATE, [(REQUESTED_TRANSPORT, _UDP), *signed_by], key)
+        for _ in range(_TRIES):
+            realm, nonce = refused.attributes.get(REALM, b""), refused.attributes.get(NONCE, b"")
+            # RFC 8489, section 9.2.2: the long-term key.
+            key = hashlib.md5(b":".join([user.encode(), realm, password.encode()])).digest()  # noqa: S324
+            signed_by = [(USERNAME, user.encode()), (REALM, realm), (NONCE, nonce)]
+            answer = await client.ask(ALLOCATE, [(REQUESTED_TRANSPORT, _UDP), *signed_by], key)
+            if answer.error not in _NEW_NONCE or answer.attributes.get(NONCE, nonce) == nonce:
+                break
+            # A question that was sent twice, to a server that was slow, had two answers with a nonce each.
+            refused = answer
         if answer.kind != ALLOCATE | _SUCCESS:
             raise ProbeError(f"the allocation was refused with error {answer.error}")
         address = relayed_address(answer)

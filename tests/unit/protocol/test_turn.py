@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+import struct
 from ipaddress import IPv4Address
 
 import pytest
 
 from sipmediadeploy.protocol import turn
 from sipmediadeploy.protocol.sip_options import ProbeError, status_of
+
+LOOPBACK = IPv4Address("127.0.0.1")
 
 
 def test_a_message_is_read_back_as_it_was_written() -> None:
@@ -65,3 +69,50 @@ def test_the_relayed_address_is_unmasked() -> None:
 )
 def test_a_sip_status_is_read_and_rubbish_is_not(text: bytes, result: tuple[int, str]) -> None:
     assert status_of(text) == result
+
+
+class SlowServer(asyncio.DatagramProtocol):
+    """Takes the newest nonce only, and gives one with each refusal; late ones in the beginning."""
+
+    def __init__(self, late_answers: int) -> None:
+        self._late = late_answers
+        self._nonces = 0
+        self.refused = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        request = turn.decode(data)
+        assert request is not None
+        nonce = request.attributes.get(turn.NONCE)
+        if nonce == b"nonce-%d" % self._nonces:
+            relayed = struct.pack("!BBHI", 0, 1, 49160 ^ (turn.MAGIC >> 16), int(LOOPBACK) ^ turn.MAGIC)
+            answer = turn.encode(
+                request.kind | 0x0100, request.transaction, [(turn.XOR_RELAYED_ADDRESS, relayed)]
+            )
+        else:
+            self.refused += 1
+            self._nonces += 1
+            attributes = [
+                (turn.ERROR_CODE, b"\0\0\x04\x01"),
+                (turn.REALM, b"sip.test"),
+                (turn.NONCE, b"nonce-%d" % self._nonces),
+            ]
+            answer = turn.encode(request.kind | 0x0110, request.transaction, attributes)
+        late, self._late = self._late > 0, self._late - 1
+        asyncio.get_running_loop().call_later(0.2 if late else 0.0, self.transport.sendto, answer, addr)
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+async def test_a_question_that_was_sent_twice_does_not_make_a_server_look_ill(late: int) -> None:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(
+        lambda: SlowServer(late), local_addr=(str(LOOPBACK), 0)
+    )
+    port = transport.get_extra_info("sockname")[1]
+    address, relayed = await turn.allocate(LOOPBACK, port, "secret", 10.0)
+    transport.close()
+    assert (address, relayed) == (LOOPBACK, 49160)
+    assert server.refused >= 1 + min(late, 1)
