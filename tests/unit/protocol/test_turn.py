@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from ipaddress import IPv4Address
+from typing import cast
 
 import pytest
 
@@ -80,8 +81,7 @@ class SlowServer(asyncio.DatagramProtocol):
         self.refused = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         request = turn.decode(data)
