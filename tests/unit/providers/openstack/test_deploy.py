@@ -42,11 +42,12 @@ print(answer.read_text() if answer.exists() else "as " + name + " says", flush=T
 for word in words:
     if word.startswith("-out="):
         pathlib.Path(word.removeprefix("-out=")).touch()
+initialized = here / (name + ".initialized" + str(pathlib.Path.cwd()).replace("/", "-"))
 if words[0] == "init":
-    pathlib.Path("initialized").touch()
+    initialized.touch()
 code = here / (name + "." + words[0] + ".code")
 if words[0] == "validate":
-    sys.exit(not os.path.exists("initialized"))
+    sys.exit(not initialized.exists())
 sys.exit(int(code.read_text()) if code.exists() else 0)
 """
 BOOTSTRAP = {"type": "terraform_data", "name": "bootstrap", "address": "b"}
