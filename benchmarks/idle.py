@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import cgroup_of, usages
-from benchmarks.running import NoStack, idle_stack, smd_json, tell
+from benchmarks.running import NoStack, first_pid, idle_stack, smd_json, tell
 
 SETTLE_S = 20.0
 """After the stack is whole: caches fill, the lease is taken, the first allocations are made."""
@@ -109,7 +109,7 @@ def _replicas(file: Path) -> dict[str, list[str]]:
 
 
 def _measured(replicas: dict[str, list[str]], seconds: float) -> list[Row]:
-    pids = {container: _first_pid(container) for group in replicas.values() for container in group}
+    pids = {container: first_pid(container) for group in replicas.values() for container in group}
     engines = {"dockerd": _named("dockerd"), "containerd": _named("containerd")}
 
     def look() -> dict[str, Counted]:
@@ -160,11 +160,6 @@ def _switches(pids: list[int]) -> int:
                 continue
             total += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
     return total
-
-
-def _first_pid(container: str) -> int:
-    words = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
-    return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
 
 def _named(name: str) -> list[int]:

@@ -50,7 +50,7 @@ class Gateway:
 
     def cgroup(self) -> Cgroup:
         """Its accounts. Raises NoCgroup, OSError."""
-        return cgroup_of(int(_docker("inspect", "--format", "{{.State.Pid}}", self.container)))
+        return cgroup_of(first_pid(self.container))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +169,11 @@ def _run(image: str, network: str, *more: str) -> list[str]:
     ):
         words += ["--env", variable]
     return [*words, "--entrypoint", "/usr/bin/python3", image]
+
+
+def first_pid(container: str) -> int:
+    """The pid, on this host, of a container's first process. Raises NoStack."""
+    return int(_docker("inspect", "--format", "{{.State.Pid}}", container))
 
 
 def _docker(*words: str) -> str:

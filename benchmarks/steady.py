@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import cgroup_of
-from benchmarks.running import NoStack, idle_stack, smd_json, tell
+from benchmarks.running import NoStack, first_pid, idle_stack, smd_json, tell
 from sipmediadeploy.protocol.replica import AGENT_PORT
 
 ROLES = ("kamailio", "coturn")
@@ -111,9 +111,9 @@ def _taken(replica: dict[str, Any], tokens: dict[str, str]) -> int:
 def _lossy(container: str, percent: int) -> Iterator[None]:
     rule = f"ip protocol vrrp numgen random mod 100 < {percent} drop"
     hook = "type filter hook input priority -300;"
-    pid = _run("docker", "inspect", "--format", "{{.State.Pid}}", container).strip()
-    words = ["nsenter", "-t", pid, "-n", "nft"]
-    _run(*words, f"table ip smd_lossy {{ chain input {{ {hook} {rule}; }}; }}")
+    words = ["nsenter", "-t", str(first_pid(container)), "-n", "nft"]
+    table = f"table ip smd_lossy {{ chain input {{ {hook} {rule}; }}; }}"
+    subprocess.run([*words, table], check=True, capture_output=True)
     try:
         yield
     finally:
@@ -134,8 +134,7 @@ def _freeze(container: str, seconds: float) -> float:
 
     Returns for how long, in seconds.
     """
-    first = int(_run("docker", "inspect", "--format", "{{.State.Pid}}", container))
-    pids = cgroup_of(first).pids()
+    pids = cgroup_of(first_pid(container)).pids()
     began = time.monotonic()
     for number in (signal.SIGSTOP, signal.SIGCONT):
         for pid in pids:
@@ -144,10 +143,6 @@ def _freeze(container: str, seconds: float) -> float:
         if number is signal.SIGSTOP:
             time.sleep(seconds)
     return time.monotonic() - began
-
-
-def _run(*words: str) -> str:
-    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":

@@ -93,11 +93,9 @@ class Line:
         return self._open
 
 
-async def sip_options(
-    address: IPv4Address, port: int, timeout_s: float, local: IPv4Address | None = None
-) -> None:
+async def sip_options(address: IPv4Address, port: int, timeout_s: float) -> None:
     """Ask once with OPTIONS, over a socket of its own; see :func:`ask_options`."""
-    line = Line(address, port, local)
+    line = Line(address, port)
     try:
         await ask_options(line, timeout_s)
     finally:
